@@ -1,0 +1,72 @@
+"""Sizes of the `pocket` network and of the pictures it makes. Torch-free, so that a dry run costs nothing."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from moc.world import schema
+
+
+@dataclass(frozen=True)
+class PocketConfig:
+    """Shape of the network. The default is the shipped model: 7.8 M parameters, 15 MiB in bf16.
+
+    Attributes:
+        width: channels of the residual stream.
+        layers, heads: transformer blocks and attention heads (`width / heads` channels a head).
+        mlp: hidden channels of each block's MLP.
+        head: hidden channels of the output MLP. One linear layer from `width` could not give patches of
+            `patch_values` numbers full rank, so the output needs a hidden layer at least as wide as a patch.
+        patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
+        picture_width, picture_height, fps: pixels and frames a second of the video.
+        global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
+    """
+
+    width: int = 256
+    layers: int = 8
+    heads: int = 4
+    mlp: int = 1024
+    head: int = 768
+    patch_frames: int = 4
+    patch_size: int = 8
+    picture_width: int = schema.WIDTH
+    picture_height: int = schema.HEIGHT
+    fps: int = schema.FPS
+    global_tokens: int = schema.GLOBAL_TOKENS
+    caption_tokens: int = schema.CAPTION_TOKENS
+    slots: int = schema.N_SLOTS
+    facts: int = schema.N_FACTS
+
+    def __post_init__(self) -> None:
+        if self.width % self.heads or (self.width // self.heads) % 4:
+            raise ValueError(f"width {self.width} must give each of {self.heads} heads a multiple of 4 channels")
+        if self.picture_width % self.patch_size or self.picture_height % self.patch_size:
+            raise ValueError(
+                f"picture {self.picture_width}x{self.picture_height} must be a multiple of the patch {self.patch_size}"
+            )
+
+    @property
+    def head_dim(self) -> int:
+        """Channels of one attention head."""
+        return self.width // self.heads
+
+    @property
+    def grid(self) -> tuple[int, int]:
+        """Rows and columns of patches in a latent frame."""
+        return self.picture_height // self.patch_size, self.picture_width // self.patch_size
+
+    @property
+    def tokens_per_frame(self) -> int:
+        """Video tokens of one latent frame."""
+        rows, columns = self.grid
+        return rows * columns
+
+    @property
+    def patch_values(self) -> int:
+        """Numbers in one patch (frames x RGB x pixels)."""
+        return self.patch_frames * 3 * self.patch_size**2
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, for checkpoints and manifests."""
+        return asdict(self)

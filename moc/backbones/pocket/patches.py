@@ -1,0 +1,34 @@
+"""Pictures to patch tokens and back. The pocket model works on pixels: patches are its latents."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from moc.backbones.pocket.config import PocketConfig
+
+
+def patchify(frames: Tensor, config: PocketConfig) -> Tensor:
+    """Cut video into patch tokens.
+
+    Args:
+        frames: `[..., F, 3, H, W]`, F a multiple of `patch_frames`.
+
+    Returns:
+        `[..., F/pf * H/p * W/p, pf*3*p*p]`, tokens in order (latent frame, row, column).
+    """
+    lead = frames.shape[:-4]
+    pf, p = config.patch_frames, config.patch_size
+    count, channels, height, width = frames.shape[-4:]
+    x = frames.reshape(-1, count // pf, pf, channels, height // p, p, width // p, p)
+    x = x.permute(0, 1, 4, 6, 2, 3, 5, 7)
+    return x.reshape(*lead, (count // pf) * (height // p) * (width // p), pf * channels * p * p)
+
+
+def unpatchify(tokens: Tensor, config: PocketConfig) -> Tensor:
+    """Inverse of `patchify`: `[..., n, values]` to `[..., F, 3, H, W]`."""
+    lead = tokens.shape[:-2]
+    pf, p = config.patch_frames, config.patch_size
+    rows, columns = config.grid
+    x = tokens.reshape(-1, tokens.shape[-2] // (rows * columns), rows, columns, pf, 3, p, p)
+    x = x.permute(0, 1, 4, 5, 2, 6, 3, 7)
+    return x.reshape(*lead, -1, 3, rows * p, columns * p)

@@ -1,0 +1,62 @@
+"""Rectified-flow sampling with x-prediction: timestep grids and the solver step, for any backbone.
+
+z_t = (1 - t) x + t noise (LCT, SD3), t = 1 is noise. A model predicts x; one step from t to t' keeps that prediction
+fixed: z' = (t'/t) z + (1 - t'/t) x, which is both Euler on the velocity and first-order DPM-Solver++. The second-order
+step extrapolates x from the last two predictions in log signal-to-noise (DPM-Solver++ 2M).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+def timesteps(steps: int, shift: float = 1.0) -> list[float]:
+    """`steps + 1` timesteps from 1 down to 0, evenly spaced in u and shifted: t = s u / (1 + (s - 1) u).
+
+    Args:
+        steps: model evaluations.
+        shift: above 1 spends more of them near noise (SD3, equation 23).
+
+    Raises:
+        ValueError: fewer than one step, or a shift that is not positive.
+    """
+    if steps < 1:
+        raise ValueError(f"steps must be at least 1, got {steps}")
+    if not shift > 0 or not math.isfinite(shift):
+        raise ValueError(f"shift must be a positive number, got {shift}")
+    grid = [1 - i / steps for i in range(steps + 1)]
+    return [shift * u / (1 + (shift - 1) * u) for u in grid]
+
+
+@dataclass
+class Solver:
+    """Advances one latent over a timestep grid; keeps the last prediction for the second-order step.
+
+    Attributes:
+        grid: `timesteps(...)`.
+        second_order: use the 2M extrapolation (the first and the last step are first-order).
+    """
+
+    grid: list[float]
+    second_order: bool = True
+    _last: tuple[float, Tensor] | None = field(default=None, repr=False)
+
+    def step(self, index: int, z: Tensor, x: Tensor) -> Tensor:
+        """From `grid[index]` to `grid[index + 1]`: latent `z` and prediction `x`, same shape, to the next latent."""
+        t, target = self.grid[index], self.grid[index + 1]
+        estimate = x
+        if self.second_order and self._last is not None and target > 0:
+            before, x_before = self._last
+            if before < 1:
+                ratio = (_log_snr(t) - _log_snr(before)) / (_log_snr(target) - _log_snr(t))
+                estimate = x + (x - x_before) / (2 * ratio)
+        self._last = (t, x)
+        share = target / t
+        return share * z + (1 - share) * estimate
+
+
+def _log_snr(t: float) -> float:
+    return math.log((1 - t) / t)

@@ -1,0 +1,164 @@
+"""Training data: stories are drawn and rendered on the fly, a piece of the global batch at a time.
+
+Every piece is a pure function of (seed, step, piece), so a resumed run and a run on another number of GPUs see the
+same data. Each story is laid out twice in one stream: [global][clean history 1..S-1][noisy shots 1..S]. A noisy shot
+reads its own tokens and, through routes, the *clean* copies of earlier shots: exactly what streaming will give it. So
+every shot of every story trains at its own timestep with a clean past, in one pass.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.noise import SCALES, WHITE, draw_noise
+from moc.backbones.pocket.patches import patchify
+from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
+from moc.config import MoCConfig
+from moc.layout import Shot, TokenLayout
+from moc.routing import route
+from moc.training.config import Stage, TrainConfig
+
+SHOT_LATENTS = 16  # latent frames of a full 8 s shot
+MAX_TRAINED_SHOT = 64  # shot indices are offset at random so that streams up to here are in distribution
+
+
+def key(*parts: int | str) -> int:
+    """A 63-bit seed from the parts."""
+    digest = hashlib.sha256("\x1f".join(map(str, parts)).encode()).digest()
+    return int.from_bytes(digest[:8], "little") & (2**63 - 1)
+
+
+@dataclass
+class Piece:
+    """One forward pass worth of stories. Shapes: B stories, S shots, N = 2S - 1 shots of the stream.
+
+    Attributes:
+        global_tokens: `[B, G, 2]`. captions: `[B, N, T, 2]`.
+        patches: `[B, N, V, patch_values]`, history first.
+        target: `[B, S, V, patch_values]` clean patches of the noisy shots.
+        t: `[B, N]`. weight: `[B, S]` loss weight of each noisy shot.
+        cos, sin: rotations of the stream. drop_routes: `[B]` bool.
+        first_row: index of the piece's first story in the global batch (keys the routing draws).
+    """
+
+    global_tokens: Tensor
+    captions: Tensor
+    patches: Tensor
+    target: Tensor
+    t: Tensor
+    weight: Tensor
+    cos: Tensor
+    sin: Tensor
+    drop_routes: Tensor
+    first_row: int
+
+
+@lru_cache(maxsize=16)
+def training_layout(shots: int, latent_frames: int, chunk_tokens: int | str, model: PocketConfig) -> TokenLayout:
+    """Layout of [global][clean 1..S-1][noisy 1..S]; noisy shot s routes to the clean copies of shots before s."""
+    shot = Shot(text=model.caption_tokens, frames=latent_frames, tokens_per_frame=model.tokens_per_frame)
+    layout = TokenLayout.from_shots(
+        global_text=model.global_tokens, shots=[shot] * (2 * shots - 1), chunk_tokens=chunk_tokens
+    )
+    return layout.with_route_before([*range(1, shots), *range(1, shots + 1)])
+
+
+@lru_cache(maxsize=64)
+def _positions(shots: int, latent_frames: int, first: int, model: PocketConfig) -> Tensor:
+    numbers = [*range(1, shots), *range(1, shots + 1)]
+    return stream_positions(model, [(n, latent_frames, first) for n in numbers])
+
+
+def draw_timesteps(shape: tuple[int, ...], config: TrainConfig, generator: torch.Generator) -> Tensor:
+    """Logit-normal timesteps, shifted towards noise (SD3, equation 23 with s = `config.shift`)."""
+    normal = torch.randn(shape, generator=generator, device=generator.device)
+    u = torch.sigmoid(config.t_mean + config.t_std * normal)
+    return config.shift * u / (1 + (config.shift - 1) * u)
+
+
+def make_piece(
+    config: TrainConfig, model: PocketConfig, stage: Stage, step: int, piece: int, device: torch.device
+) -> Piece:
+    """Draw, render and noise piece number `piece` of the global batch of optimiser step `step`."""
+    from moc.world.render import render
+    from moc.world.sampler import sample_stories
+    from moc.world.tokens import encode_batch
+
+    generator = torch.Generator(device=device).manual_seed(key(config.seed, "data", step, piece))
+    host = torch.Generator().manual_seed(key(config.seed, "host", step, piece))
+    batch, shots, frames = config.micro_stories, stage.shots, stage.latent_frames
+    stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
+    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True)
+    first = int(torch.randint(0, SHOT_LATENTS - min(frames, SHOT_LATENTS) + 1, (), generator=host))
+    rendered = render(
+        stories, frames=frames * model.patch_frames, start=first * model.patch_frames, device=device
+    ).frames
+    clean = patchify(rendered, model).to(torch.float32).div_(127.5).sub_(1.0)
+
+    noise = draw_noise(
+        (batch, shots), frames, model, generator=generator, device=device,
+        components=WHITE if config.noise == "white" else SCALES,
+    )  # fmt: skip
+    t = draw_timesteps((batch, shots), config, generator)
+    mode = torch.rand(batch, 1, generator=generator, device=device)
+    joint = mode >= config.clean_history + config.near_clean_history
+    t = torch.where(joint, t[:, :1], t)
+    nearly = 0.08 * torch.rand(batch, shots, generator=generator, device=device)
+    t_history = torch.where(joint, t, torch.where(mode < config.clean_history, torch.zeros_like(t), nearly))
+
+    noisy = torch.lerp(clean, noise, t[..., None, None])
+    # history has noise of its own unless all shots are denoised jointly, where both copies are the same thing
+    other = noise.flip(0) if batch > 1 else noise
+    history = torch.lerp(clean, torch.where(joint[..., None, None], noise, other), t_history[..., None, None])[:, :-1]
+
+    dropped = torch.rand(batch, generator=generator, device=device) < config.drop_text
+    global_tokens = global_tokens.masked_fill(dropped[:, None, None], 0)
+    captions = captions.masked_fill(dropped[:, None, None, None], 0)
+
+    offset = torch.randint(0, MAX_TRAINED_SHOT - shots + 1, (batch,), generator=generator, device=device)
+    cos, sin = rotations(
+        _positions(shots, frames, first, model).to(device), rotation_table(model).to(device), offset.float()
+    )
+    return Piece(
+        global_tokens=global_tokens,
+        captions=torch.cat([captions[:, :-1], captions], dim=1),
+        patches=torch.cat([history, noisy], dim=1),
+        target=clean,
+        t=torch.cat([t_history[:, :-1], t], dim=1),
+        weight=1 / t.clamp_min(config.t_floor).square(),
+        cos=cos,
+        sin=sin,
+        drop_routes=torch.rand(batch, generator=generator, device=device) < config.drop_routes,
+        first_row=piece * batch,
+    )
+
+
+class RoutedAttention:
+    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants."""
+
+    def __init__(self, config: TrainConfig, stage: Stage, model: PocketConfig, step: int, piece: Piece) -> None:
+        self.layout = training_layout(stage.shots, stage.latent_frames, stage.chunk_tokens, model)
+        self.moc = replace(
+            MoCConfig.preset("pocket"),
+            chunk_tokens=stage.chunk_tokens,
+            top_k=stage.top_k,
+            drop_off_max=config.drop_off_max,
+            drop_in_rate=config.drop_in_rate,
+        )
+        self.seed = key(config.seed, "routes", step)
+        self.piece = piece
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        from moc.attention import attend
+
+        routing = route(
+            q, k, self.layout, self.moc, training=True, seed=self.seed, layer=layer, batch_offset=self.piece.first_row
+        )
+        routing.indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1)
+        return attend(q, k, v, self.layout, routing, self.moc)

@@ -1,0 +1,234 @@
+"""The training loop: rectified flow on rendered stories, on a CPU, one GPU, or several under torchrun."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.model import Block, PocketDiT
+from moc.training import checkpoint
+from moc.training.config import Stage, TrainConfig
+from moc.training.data import Piece, RoutedAttention, make_piece
+
+LOG_COLUMNS = ("step", "stage", "loss", "loss_x", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib")
+
+_before = Block.before
+_after = Block.after
+
+
+class Network(nn.Module):
+    """The loss as a module, so that DistributedDataParallel sees one forward pass."""
+
+    def __init__(self, model: PocketDiT) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor]:
+        """Velocity-weighted loss of the piece and its unweighted x-prediction error (both means)."""
+        shots = piece.weight.shape[1]
+        predicted = self.model(
+            piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
+            predict_from=piece.t.shape[1] - shots,
+        )  # fmt: skip
+        error = (predicted.float() - piece.target).square().mean(dim=(2, 3))
+        return (error * piece.weight).mean(), error.detach().mean()
+
+
+class Trainer:
+    """State of a run: weights, averaged weights, optimiser, step. `train_to` moves it forward."""
+
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device) -> None:
+        self.config = config
+        self.out = out
+        self.device = device
+        self.rank = dist.get_rank() if dist.is_initialized() else 0
+        self.world = dist.get_world_size() if dist.is_initialized() else 1
+        self.model_config = PocketConfig(**config.model)
+        for number, stage in enumerate(config.stages, 1):
+            pieces = stage.stories // config.micro_stories
+            if pieces % self.world:
+                raise ValueError(
+                    f"stages[{number}]: {pieces} pieces of {config.micro_stories} stories do not divide over "
+                    f"{self.world} processes"
+                )
+        torch.manual_seed(config.seed)
+        self.model = PocketDiT(self.model_config).to(device)
+        self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
+        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
+        plain = [p for p in self.model.parameters() if p.ndim < 2]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
+            lr=config.lr,
+            betas=(0.9, config.beta2),
+            fused=device.type == "cuda",
+        )
+        network = Network(self.model)
+        self.network: nn.Module = (
+            DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
+            if self.world > 1
+            else network
+        )
+        if config.compile and device.type == "cuda":
+            # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
+            Block.before = torch.compile(_before, dynamic=False)  # type: ignore[method-assign]
+            Block.after = torch.compile(_after, dynamic=False)  # type: ignore[method-assign]
+        self.step = 0
+
+    def learning_rate(self, step: int) -> float:
+        """Linear warm-up, then a cosine to `final_lr` of the peak."""
+        config = self.config
+        ramp = min(1.0, (step + 1) / max(1, config.warmup))
+        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps))))
+        return config.lr * ramp * (config.final_lr + (1 - config.final_lr) * cosine)
+
+    def optimise(self) -> dict[str, float]:
+        """One optimiser step over this process's share of the global batch; returns log values as tensors' floats."""
+        config = self.config
+        index, stage = config.stage_at(self.step)
+        pieces = stage.stories // config.micro_stories
+        mine = range(self.rank, pieces, self.world)
+        lr = self.learning_rate(self.step)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr
+        totals = torch.zeros(2, device=self.device)
+        for position, number in enumerate(mine):
+            last = position == len(mine) - 1
+            wait = isinstance(self.network, DistributedDataParallel) and not last
+            with self.network.no_sync() if wait else nullcontext():  # type: ignore[operator]
+                totals += self._piece_gradients(stage, number, scale=self.world / pieces)
+        if self.world > 1:
+            dist.all_reduce(totals)
+        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self._average()
+        self.step += 1
+        self._latest = torch.stack([totals[0] / pieces, totals[1] / pieces, norm.to(totals.device)])
+        return {"stage": index, "lr": lr, "stories": stage.stories}
+
+    def _piece_gradients(self, stage: Stage, number: int, scale: float) -> Tensor:
+        piece = make_piece(self.config, self.model_config, stage, self.step, number, self.device)
+        attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
+        amp = self.config.bf16 and self.device.type == "cuda"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
+            loss, error = self.network(piece, attention)
+        (loss * scale).backward()
+        return torch.stack([loss.detach(), error])
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
+        names = list(self.ema)
+        values = dict(self.model.named_parameters())
+        torch._foreach_lerp_([self.ema[n] for n in names], [values[n].detach() for n in names], 1 - decay)
+
+    def state(self) -> dict[str, Any]:
+        """All that a resumed run needs to continue as if it had never stopped."""
+        return {
+            "step": self.step,
+            "config": self.config.to_dict(),
+            "model": self.model.state_dict(),
+            "ema": self.ema,
+            "optimizer": self.optimizer.state_dict(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Take over `state`; without optimiser moments (a compact checkpoint) those start afresh."""
+        self.model.load_state_dict(state["model"])
+        for name, value in state["ema"].items():
+            self.ema[name].copy_(value)
+        if "optimizer" in state:
+            self.optimizer.load_state_dict(state["optimizer"])
+        self.step = int(state["step"])
+
+    def save(self) -> None:
+        """Write `checkpoint.pt` and the averaged weights (`weights.safetensors`), from the first process only."""
+        if self.rank:
+            return
+        checkpoint.save_whole(self.out / "checkpoint.pt", self.state())
+        card = {"steps": self.step, "config": self.config.to_dict()}
+        checkpoint.save_weights(self.out / "weights.safetensors", self.ema, self.model_config.to_dict(), card)
+
+    def train_to(
+        self,
+        last: int,
+        on_log: Callable[[dict[str, float]], None],
+        *,
+        on_sample: Callable[[int], None] | None = None,
+        deadline: float | None = None,
+    ) -> bool:
+        """Run optimiser steps up to `last`, logging and saving on the way.
+
+        Args:
+            last: step to stop at.
+            on_log: receives a row of `LOG_COLUMNS` every `log_every` steps (first process only).
+            on_sample: called every `sample_every` steps on the first process.
+            deadline: `time.monotonic()` value after which the run saves and returns.
+
+        Returns:
+            True when `last` was reached, False when the deadline came first.
+        """
+        saved = time.monotonic()
+        window, stories = time.monotonic(), 0
+        while self.step < last:
+            info = self.optimise()
+            stories += int(info["stories"])
+            due = self.step % self.config.log_every == 0 or self.step == last
+            if due:
+                loss, error, norm = self._latest.tolist()  # waits for the device
+                if not math.isfinite(loss):
+                    raise FloatingPointError(f"loss is {loss} at step {self.step}; the last checkpoint stands")
+                now = time.monotonic()
+                if self.rank == 0:
+                    memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
+                    on_log(
+                        dict(
+                            zip(
+                                LOG_COLUMNS,
+                                (self.step, info["stage"], loss, error, norm, info["lr"], stories / (now - window),
+                                 now - window, memory),
+                                strict=True,
+                            )
+                        )
+                    )  # fmt: skip
+                window, stories = now, 0
+                late = deadline is not None and now > deadline
+                if self.world > 1:
+                    flag = torch.tensor([late, now - saved > 60 * self.config.checkpoint_minutes], device=self.device)
+                    flag = flag.int()
+                    dist.broadcast(flag, 0)
+                    late, stale = (bool(x) for x in flag.tolist())
+                else:
+                    stale = now - saved > 60 * self.config.checkpoint_minutes
+                if late:
+                    self.save()
+                    return False
+                if stale:
+                    self.save()
+                    saved = time.monotonic()
+            if on_sample and self.config.sample_every and self.step % self.config.sample_every == 0 and not self.rank:
+                on_sample(self.step)
+        self.save()
+        return True
+
+
+def start_processes() -> torch.device:
+    """Join the torchrun group if there is one; returns this process's device."""
+    local = int(os.environ.get("LOCAL_RANK", "0"))
+    cuda = torch.cuda.is_available()
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        if cuda:
+            torch.cuda.set_device(local)
+        dist.init_process_group("nccl" if cuda else "gloo")
+    return torch.device("cuda", local) if cuda else torch.device("cpu")
