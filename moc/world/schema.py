@@ -123,6 +123,7 @@ _TABLES: dict[str, tuple[str, ...]] = {**CHARACTER_ATTRIBUTES, **PLACE_ATTRIBUTE
 FACTS: tuple[tuple[str, str], ...] = (
     ("pad", "pad"),
     *((attribute, value) for attribute, values in _TABLES.items() for value in values),
+    ("cut", "continue"),  # said by a shot that goes on where the one before it stopped; a cut is not said
 )
 FACT_ID: dict[tuple[str, str], int] = {fact: i for i, fact in enumerate(FACTS)}
 FACT_OFFSET: dict[str, int] = {attribute: FACT_ID[attribute, values[0]] for attribute, values in _TABLES.items()}

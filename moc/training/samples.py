@@ -1,0 +1,120 @@
+"""Pictures of what a model in training makes: held-out stories, streamed, beside their ground truth."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from moc.backbones.pocket.model import PocketDiT
+from moc.backbones.pocket.noise import SCALES, WHITE, draw_noise
+from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.stream import Memory
+from moc.config import MoCConfig
+from moc.sampling import timesteps
+from moc.world.story import StoryBatch
+
+if TYPE_CHECKING:
+    from moc.training.loop import Trainer
+
+
+@torch.no_grad()
+def stream_stories(
+    model: PocketDiT,
+    stories: StoryBatch,
+    *,
+    latent_frames: int,
+    steps: int,
+    shift: float,
+    seed: int,
+    moc: MoCConfig,
+    noise: str = "scales",
+    planted: int = 0,
+) -> Tensor:
+    """Stream a batch of world stories.
+
+    Args:
+        latent_frames: of every shot.
+        steps, shift: sampling steps and timestep shift.
+        seed: of all noise.
+        moc: attention.
+        noise: "scales" or "white", as the model was trained.
+        planted: so many first shots are taken from the ground truth instead of being sampled.
+
+    Returns:
+        uint8 `[B, S, F, 3, H, W]`.
+    """
+    from moc.world.render import render
+    from moc.world.tokens import encode_batch
+
+    device = stories.scene.device
+    size = model.config
+    generator = torch.Generator(device=device).manual_seed(seed)
+    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=False)
+    frames = latent_frames * size.patch_frames
+    memory = Memory(model, moc, [latent_frames] * stories.shots, global_tokens)
+    made: list[Tensor] = []
+    truth = render(stories, frames=frames, device=device, shots=slice(0, planted)).frames if planted else None
+    for number in range(1, stories.shots + 1):
+        shot = memory.shot(number, captions[:, number - 1])
+        if truth is not None and number <= planted:
+            clean = patchify(truth[:, number - 1], size).float() / 127.5 - 1
+        else:
+            z = draw_noise(
+                (stories.stories,), latent_frames, size, generator=generator, device=device,
+                components=WHITE if noise == "white" else SCALES,
+            )  # fmt: skip
+            clean = shot.sample(z, timesteps(steps, shift))
+        if number < stories.shots:
+            shot.finish(clean)
+        made.append(to_uint8(clean, model))
+    return torch.stack(made, dim=1)
+
+
+def to_uint8(clean: Tensor, model: PocketDiT) -> Tensor:
+    """Clean patches in [-1, 1] to uint8 frames `[..., F, 3, H, W]`."""
+    return unpatchify(clean, model.config).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
+
+
+def sheet(rows: list[Tensor], scale: int = 2) -> Tensor:
+    """Tile uint8 rows of pictures, each `[n, 3, H, W]`, into one picture `[H', W', 3]`."""
+    lines = [torch.cat(list(row), dim=2) for row in rows]
+    picture = torch.cat(lines, dim=1).permute(1, 2, 0)
+    return picture.repeat_interleave(scale, 0).repeat_interleave(scale, 1)
+
+
+def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 10) -> None:
+    """Stream a few held-out stories with the averaged weights; truth above, sample below, one column a shot."""
+    from PIL import Image
+
+    from moc.world.render import render
+    from moc.world.sampler import sample_stories
+
+    config = trainer.config
+    _, stage = config.stage_at(trainer.step)
+    generator = torch.Generator(device=trainer.device).manual_seed(1234)
+    drawn = sample_stories(stories, stage.shots, generator=generator, device=trainer.device, split="heldout")
+    model = averaged(trainer)
+    with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
+        made = stream_stories(
+            model, drawn, latent_frames=stage.latent_frames, steps=steps, shift=config.shift, seed=7,
+            moc=MoCConfig.preset("pocket").replace(chunk_tokens=stage.chunk_tokens, top_k=stage.top_k),
+            noise=config.noise,
+        )  # fmt: skip
+    truth = render(drawn, frames=stage.latent_frames * model.config.patch_frames, device=trainer.device).frames
+    middle = truth.shape[2] // 2
+    rows = [x[story, :, middle] for story in range(stories) for x in (truth, made)]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    Image.fromarray(sheet(rows).cpu().numpy()).save(temporary, format="PNG")
+    os.replace(temporary, path)
+
+
+def averaged(trainer: Trainer) -> PocketDiT:
+    """A copy of the network with the averaged weights, in eval mode."""
+    model = PocketDiT(trainer.model_config).to(trainer.device)
+    model.load_state_dict(trainer.ema)
+    return model.eval()
