@@ -1,0 +1,1 @@
+"""Fused kernels for CUDA. Imported only where triton is installed."""

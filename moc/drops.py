@@ -1,0 +1,118 @@
+"""Context drop-off and drop-in, the two regularisers of training (sec. 3.1 of arXiv 2508.21058).
+
+Both act on candidate ranks that a query already chose. Randomness is counter-based: a hash of seed, layer, global
+head, global batch row and query position, in integers alone, so that any split over devices and any device draws the
+same. What the paper leaves open is ours: drop-in takes admissible chunks that top-k did not choose, each at most once.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+_WORD = 0xFFFFFFFF
+# Odd multipliers below 2^31: the product with a 32-bit word never overflows int64.
+_ROUNDS = ((16, 0x7FEB352D), (15, 0x31848BAB), (14, 0x45D9F3B))
+_FAR = 1 << 40  # beyond every rank
+
+
+def mix(x: Tensor | int) -> Tensor | int:
+    """A 32-bit integer hash, elementwise; takes and gives words in 0 to 2^32 - 1 (tensors: int64)."""
+    for shift, factor in _ROUNDS:
+        x = ((x ^ (x >> shift)) * factor) & _WORD
+    return x ^ (x >> 16)
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Random words of a block of queries.
+
+    Attributes:
+        key: [B, H, R] int64, the hash of everything that names a query.
+    """
+
+    key: Tensor
+
+    @staticmethod
+    def of(
+        *, seed: int, layer: int, batch: tuple[int, int], heads: tuple[int, int], rows: tuple[int, int], device: torch.device
+    ) -> Draw:
+        """Words for global batch rows, heads and query positions, each a range start:stop."""
+        key = mix((mix((seed ^ (seed >> 32)) & _WORD) + layer * 0x9E3779B1) & _WORD)
+        ranges = [torch.arange(a, b, device=device) for a, b in (batch, heads, rows)]
+        words = mix((ranges[0] + key) & _WORD)
+        words = mix((words[:, None] + ranges[1] * 0x85EBCA77) & _WORD)
+        return Draw(mix((words[:, :, None] + ranges[2] * 0x27D4EB2F) & _WORD))
+
+    def words(self, stream: int) -> Tensor:
+        """[B, H, R] uniform words of one stream."""
+        return mix((self.key + mix(stream)) & _WORD)
+
+    def words_at(self, stream: int, ranks: Tensor) -> Tensor:
+        """[B, H, R, W] uniform words of one stream, one for each of `ranks`."""
+        return mix((self.words(stream)[..., None] + (ranks & _WORD) * 0x165667B1) & _WORD)
+
+
+def drop_off(chosen: Tensor, draw: Draw, p_max: float) -> Tensor:
+    """Masks floor(p n) of each query's n chosen ranks, p ~ U(0, p_max).
+
+    Args:
+        chosen: [B, H, R, W] ranks, -1 where there is none.
+
+    Returns:
+        [B, H, R, W], with -1 in place of what was dropped.
+    """
+    count = (chosen >= 0).sum(-1)
+    dropped = ((draw.words(1) >> 8) * round(p_max * (1 << 20)) * count) >> 44
+    words = draw.words_at(2, chosen).masked_fill(chosen < 0, _FAR)
+    # The place of each word among its query's words; equal words fall back on the slot.
+    slot = torch.arange(chosen.shape[-1], device=chosen.device)
+    mine, other = words[..., :, None], words[..., None, :]
+    place = ((other < mine) | ((other == mine) & (slot < slot[:, None]))).sum(-1)
+    return chosen.masked_fill(place < dropped[..., None], -1)
+
+
+def drop_in(chosen: Tensor, draw: Draw, rate: float, most: int, limit: int, own: tuple[Tensor, Tensor]) -> Tensor:
+    """Draws min(Poisson(rate), most) distinct ranks per query, uniform over the admissible ones not yet chosen.
+
+    Args:
+        chosen: [B, H, R, W] ranks that top-k chose, -1 where there is none.
+        rate: mean of the Poisson draw.
+        most: the most ranks drawn, the width of the result.
+        limit: ranks 0:limit are candidates,
+        own: [R] each; ranks own[0]:own[1] of them are mandatory links and not admissible.
+
+    Returns:
+        [B, H, R, most] ranks, -1 where none was drawn or none was left.
+    """
+    low, high = own
+    gap = high - low
+    # Admissible ranks, renumbered without the mandatory gap: 0 .. limit - gap - 1.
+    taken = torch.where(chosen >= high[:, None], chosen - gap[:, None], chosen)
+    taken = taken.masked_fill(chosen < 0, _FAR).sort(-1).values
+    free = (limit - gap) - (chosen >= 0).sum(-1)
+    wanted = _poisson(draw.words(3), rate, most)
+    drawn = []
+    for i in range(most):
+        rank = (draw.words(4 + i) * free.clamp(min=0)) >> 32
+        for j in range(taken.shape[-1]):  # step over what is taken, lowest first
+            rank = rank + (rank >= taken[..., j])
+        good = (wanted > i) & (free > 0)
+        drawn.append(torch.where(good, torch.where(rank >= low, rank + gap, rank), -1))
+        taken = torch.cat([taken, torch.where(good, rank, _FAR)[..., None]], -1).sort(-1).values
+        free = free - 1
+    return torch.stack(drawn, -1)
+
+
+def _poisson(words: Tensor, rate: float, most: int) -> Tensor:
+    """min(Poisson(rate), most) from uniform words, by the inverse of the distribution function."""
+    count = torch.zeros_like(words)
+    term = total = math.exp(-rate)
+    for i in range(most):
+        count += words >= round(total * (1 << 32))
+        term *= rate / (i + 1)
+        total += term
+    return count

@@ -1,0 +1,285 @@
+"""Routing: which chunks each query token picks (sec. 3.1 of arXiv 2508.21058).
+
+`pool` makes one descriptor per chunk, `route` scores every video query against the admissible ones and keeps the best
+few per head. Shapes: B batch, H heads, L tokens of the stream, Lq query rows, C chunks, D head width, W routing width.
+No gradient flows through the choice: attention to the chosen tokens is the only path that learns.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from moc.config import MoCConfig
+from moc.drops import Draw, drop_in, drop_off
+from moc.layout import TokenLayout
+
+SCORES_AT_ONCE = 1 << 24  # scores held at a time, 64 MiB of float32
+NONE = -1
+
+
+@dataclass(frozen=True)
+class Routing:
+    """The chunks that queries picked.
+
+    Attributes:
+        indices: [B, H, Lq, W] int32 chunk ids, ascending, then -1 where fewer were admissible. Text rows are -1.
+    """
+
+    indices: Tensor
+
+    def counts(self, layout: TokenLayout, q_range: tuple[int, int] | None = None) -> Tensor:
+        """Routed links from query chunk to key chunk, summed over the batch.
+
+        Args:
+            layout: the layout that was routed on.
+            q_range: the rows that were routed, all of them when None.
+
+        Returns:
+            [H, Cq, C] int64. Row i stands for chunk `layout.chunk_ids[start] + i`; with every row, Cq = C.
+        """
+        start, stop = resolve_range(layout, q_range)
+        _, heads, rows, _ = self.indices.shape
+        if rows != stop - start:
+            raise ValueError(f"this routing has {rows} rows, the query range {start}:{stop} has {stop - start}")
+        chunks = layout.num_chunks
+        if rows == 0:
+            return torch.zeros(heads, 0, chunks, dtype=torch.int64, device=self.indices.device)
+        of_row = layout.to(self.indices.device).chunk_ids[start:stop]
+        first, last = _chunk_at(layout, start), _chunk_at(layout, stop - 1)
+        of_row = of_row - first
+        q_chunks = last - first + 1
+        head = torch.arange(heads, device=of_row.device)
+        cell = (head[:, None, None] * q_chunks + of_row[:, None]) * chunks + self.indices
+        cell = torch.where(self.indices >= 0, cell, heads * q_chunks * chunks)
+        # Heads before the batch sum: bincount is one pass over the links, whatever the number of cells.
+        counts = torch.bincount(cell.flatten(), minlength=heads * q_chunks * chunks + 1)
+        return counts[:-1].view(heads, q_chunks, chunks)
+
+
+def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | None = None) -> Tensor:
+    """Descriptors: the mean of each chunk's keys, as they enter attention (sec. 3.1).
+
+    Args:
+        k_BHLD: [B, H, L, D] keys, after norm and RoPE.
+        layout: layout of the stream.
+        token_range: start:stop when `k_BHLD` holds only these tokens; both must be chunk edges. Descriptors of
+            finished chunks don't change, so a stream pools new tokens alone.
+
+    Returns:
+        [B, H, C', D] in the keys' dtype: a float32 (float64 for float64) mean, rounded once. No gradient.
+
+    Raises:
+        ValueError: the range is off the stream or off the chunk edges, or the keys have another length.
+    """
+    start, stop = (0, layout.length) if token_range is None else token_range
+    edges = layout.chunk_edges()
+    if start not in edges or stop not in edges or start > stop:
+        raise ValueError(f"token_range must start and stop at chunk edges of the layout, got {start}:{stop}")
+    if k_BHLD.shape[2] != stop - start:
+        raise ValueError(f"keys hold {k_BHLD.shape[2]} tokens, the range {start}:{stop} has {stop - start}")
+    first, last = edges.index(start), edges.index(stop)
+    with torch.no_grad():
+        k_BHLD = k_BHLD.detach()
+        wide = torch.promote_types(k_BHLD.dtype, torch.float32)
+        batch, heads, _, width = k_BHLD.shape
+        means = k_BHLD.new_empty(batch, heads, last - first, width, dtype=wide)
+        # Chunks of one length lie in one strided view when they are neighbours: a mean without any gather.
+        for a, b, tokens in _equal_runs(edges[first : last + 1]):
+            run = k_BHLD[:, :, edges[first + a] - start : edges[first + b] - start]
+            means[:, :, a:b] = run.unflatten(2, (b - a, tokens)).mean(dim=3, dtype=wide)
+        return means.to(k_BHLD.dtype)
+
+
+def route(
+    q_BHLD: Tensor,
+    k_BHLD: Tensor | None,
+    layout: TokenLayout,
+    config: MoCConfig,
+    *,
+    q_range: tuple[int, int] | None = None,
+    descriptors: Tensor | None = None,
+    seed: int | None = None,
+    layer: int = 0,
+    head_offset: int = 0,
+    batch_offset: int = 0,
+) -> Routing:
+    """Picks up to `config.top_k` chunks for every video query of every head (Eq. 3, causal mask of sec. 3.2).
+
+    A video query may pick any video chunk outside its mandatory links and, when causal, not of a later shot. Scores
+    are float32 dot products of query and descriptor, unscaled; ties go to the lowest chunk id.
+
+    Args:
+        q_BHLD: [B, H, Lq, D] queries as they enter attention.
+        k_BHLD: [B, H, L, D] keys as they enter attention; None when `descriptors` are given.
+        layout: layout of the stream.
+        config: the method's settings; `chunk_tokens` must be the layout's.
+        q_range: start:stop of the stream that the query rows stand for, the whole stream when None.
+        descriptors: [B, H, C, D] from `pool`, when they are at hand.
+        seed: turns on drop-off and drop-in (training) and seeds them; give every step its own.
+        layer: index of the layer, part of the random key.
+        head_offset: global index of head 0, where heads are split over devices.
+        batch_offset: global index of batch row 0, where the batch is split over devices.
+
+    Returns:
+        Routing of width `top_k`, or `top_k + drop_in_max` where drop-in acts. Best chunk first.
+
+    Raises:
+        ValueError: shapes, ranges or chunk sizes don't fit together; the sentence gives both values.
+    """
+    start, stop = resolve_range(layout, q_range)
+    if config.chunk_tokens != layout.chunk_tokens:
+        raise ValueError(
+            f"the layout is cut into chunks of {layout.chunk_tokens}, the config asks for {config.chunk_tokens}"
+        )
+    if q_BHLD.ndim != 4 or q_BHLD.shape[2] != stop - start:
+        raise ValueError(f"queries must be [B, H, {stop - start}, D], got {list(q_BHLD.shape)}")
+    if descriptors is None:
+        if k_BHLD is None:
+            raise ValueError("route needs the keys or their descriptors, got neither")
+        descriptors = pool(k_BHLD, layout)
+    batch, heads, rows, width = q_BHLD.shape
+    if descriptors.shape != (batch, heads, layout.num_chunks, width):
+        raise ValueError(
+            f"descriptors must be {[batch, heads, layout.num_chunks, width]}, got {list(descriptors.shape)}"
+        )
+    dropping = seed is not None and config.drop_off_max > 0
+    adding = seed is not None and config.drop_in_rate > 0 and config.drop_in_max > 0
+    columns = config.top_k + (config.drop_in_max if adding else 0)
+    indices = torch.full((batch, heads, rows, columns), NONE, dtype=torch.int32, device=q_BHLD.device)
+    if columns == 0:
+        return Routing(indices)
+    with torch.no_grad():
+        table = layout.to(q_BHLD.device).cached("video_chunks", lambda: _video_chunks(layout, q_BHLD.device))
+        wide = torch.promote_types(q_BHLD.dtype, torch.float32)
+        keys = descriptors.detach().index_select(2, table).to(wide)
+        for seg in _segments(layout, config, start, stop):
+            if seg.limit == 0:
+                continue
+            block = max(1, SCORES_AT_ONCE // (batch * heads * seg.limit))
+            for a in range(seg.start, seg.stop, block):
+                b = min(a + block, seg.stop)
+                own = _own_ranks(layout, config, seg, a, b, q_BHLD.device)
+                scores = q_BHLD[:, :, a - start : b - start].detach().to(wide) @ keys[:, :, : seg.limit].mT
+                if seg.masked:
+                    rank = torch.arange(seg.limit, device=scores.device)
+                    scores.masked_fill_((rank >= own[0][:, None]) & (rank < own[1][:, None]), -torch.inf)
+                picked = chosen = top_chunks(scores, config.top_k)
+                if seed is not None and (dropping or adding):
+                    draw = Draw.of(
+                        seed=seed,
+                        layer=layer,
+                        batch=(batch_offset, batch_offset + batch),
+                        heads=(head_offset, head_offset + heads),
+                        rows=(a, b),
+                        device=scores.device,
+                    )
+                    if dropping:
+                        picked = drop_off(chosen, draw, config.drop_off_max)
+                    if adding:
+                        added = drop_in(chosen, draw, config.drop_in_rate, config.drop_in_max, seg.limit, own)
+                        picked = torch.cat([picked, added], -1)
+                ids = torch.where(picked >= 0, table[picked.clamp(min=0)], NONE)
+                indices[:, :, a - start : b - start, : ids.shape[-1]] = ids
+    return Routing(indices)
+
+
+def top_chunks(scores: Tensor, k: int) -> Tensor:
+    """The k best candidates of each row, best first; equal scores in order of rank.
+
+    Args:
+        scores: [..., n], -inf where a candidate is not admissible.
+
+    Returns:
+        [..., k] int64 ranks, -1 where fewer are admissible.
+    """
+    n = scores.shape[-1]
+    kept = min(k, n)
+    # One more than asked shows whether the cut runs through equal scores, which topk orders as it likes.
+    values, ranks = scores.topk(min(k + 1, n), dim=-1)
+    tied = ((values[..., 1:] == values[..., :-1]) & (values[..., 1:] > -torch.inf)).any(-1)
+    values, ranks = values[..., :kept], ranks[..., :kept]
+    if tied.any():
+        ordered = scores[tied].sort(dim=-1, descending=True, stable=True)
+        values, ranks = values.contiguous(), ranks.contiguous()
+        values[tied], ranks[tied] = ordered.values[:, :kept], ordered.indices[:, :kept]
+    ranks = torch.where(values == -torch.inf, NONE, ranks)
+    return torch.nn.functional.pad(ranks, (0, k - kept), value=NONE)
+
+
+def resolve_range(layout: TokenLayout, q_range: tuple[int, int] | None) -> tuple[int, int]:
+    """`q_range` as start, stop, the whole stream for None.
+
+    Raises:
+        ValueError: the range is not within the stream.
+    """
+    if q_range is None:
+        return 0, layout.length
+    start, stop = q_range
+    if not 0 <= start <= stop <= layout.length:
+        raise ValueError(f"q_range must lie within 0:{layout.length}, got {start}:{stop}")
+    return start, stop
+
+
+@dataclass(frozen=True)
+class _Segment:
+    """Rows of one shot's video. Candidates are video chunks by rank, their place among the stream's video chunks."""
+
+    shot: int
+    start: int  # first row, in the stream
+    stop: int
+    ranks: tuple[int, int]  # ranks of the shot's own chunks
+    limit: int  # ranks 0:limit are candidates
+    masked: bool  # whether mandatory ranks lie among them
+
+
+def _segments(layout: TokenLayout, config: MoCConfig, start: int, stop: int) -> list[_Segment]:
+    segments, rank = [], 0
+    total = int((~layout.chunk_is_text).sum()) if not config.causal else 0
+    for number in layout.shot_numbers:
+        first, last = layout.video_chunks(number)
+        own = (rank, rank + last - first)
+        rank = own[1]
+        a, b = layout.video_range(number)
+        a, b = max(a, start), min(b, stop)
+        if a >= b:
+            continue
+        whole = config.causal and config.intra == "shot"
+        limit = own[0] if whole else (own[1] if config.causal else total)
+        segments.append(_Segment(number, a, b, own, limit, not whole))
+    return segments
+
+
+def _own_ranks(
+    layout: TokenLayout, config: MoCConfig, seg: _Segment, a: int, b: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """[b - a] each: ranks low:high of the candidates that are mandatory links of rows a:b."""
+    if config.intra == "shot":
+        low, high = seg.ranks if seg.masked else (0, 0)
+        return torch.full((b - a,), low, device=device), torch.full((b - a,), high, device=device)
+    reach = config.window_chunks if config.intra == "window" else 0
+    rank = layout.to(device).chunk_ids[a:b] - layout.video_chunks(seg.shot)[0] + seg.ranks[0]
+    return (rank - reach).clamp(min=seg.ranks[0]), (rank + reach + 1).clamp(max=seg.ranks[1])
+
+
+def _video_chunks(layout: TokenLayout, device: torch.device) -> Tensor:
+    """[n] ids of the video chunks: the chunk of each candidate rank."""
+    return (~layout.chunk_is_text).nonzero().flatten().to(device)
+
+
+def _chunk_at(layout: TokenLayout, token: int) -> int:
+    return bisect_right(layout.chunk_edges(), token) - 1
+
+
+def _equal_runs(edges: tuple[int, ...]) -> Iterator[tuple[int, int, int]]:
+    """Runs first:last of neighbouring chunks of one length, and that length."""
+    first = 0
+    for chunk in range(1, len(edges)):
+        ends = chunk == len(edges) - 1
+        if ends or edges[chunk + 1] - edges[chunk] != edges[first + 1] - edges[first]:
+            yield first, chunk, edges[first + 1] - edges[first]
+            first = chunk
