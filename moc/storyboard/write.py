@@ -22,7 +22,7 @@ def to_yaml(story: Storyboard, comment: str = "") -> str:
         story: any checked story.
         comment: lines to put on top, without their `#`.
     """
-    lines = [f"# {line}".rstrip() for line in comment.splitlines()]
+    lines = ["# " + "".join(c if c.isprintable() else "?" for c in line) for line in comment.splitlines()]
     lines.append(f"version: {VERSION}")
     lines += [f"{name}: {_scalar(getattr(story, name))}" for name in ("title", "global_prompt") if getattr(story, name)]
     for name in ("characters", "scenes"):
