@@ -1,0 +1,10 @@
+"""Run folders: rendering a story into files that survive a kill, and changing single shots of it later.
+
+`render(Request(...))` is the whole job; `RunFolder` reads what a run left. Torch-free until a model draws.
+"""
+
+from moc.run.folder import RunFolder
+from moc.run.job import render
+from moc.run.request import Listener, Outcome, Request, default_out, merged_story
+
+__all__ = ["Listener", "Outcome", "Request", "RunFolder", "default_out", "merged_story", "render"]

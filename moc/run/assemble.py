@@ -1,0 +1,129 @@
+"""What is made from finished shots: clips, the whole video, the contact sheet and the routing file.
+
+Everything reads the shot files one at a time, so the length of a story does not count against memory, but for the
+summed routing counts. Torch-free.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from moc.run.files import atomic, sha256_file
+from moc.run.folder import RunFolder
+from moc.run.state import ShotState
+from moc.video import concat_mp4, watchable_scale, write_mp4
+
+
+def write_clip(path: Path, state: ShotState, *, fps: float) -> None:
+    """Encode the frames of one shot, at a size pleasant to watch."""
+    frames = state.frames
+    with atomic(path) as temporary:
+        write_mp4(frames, temporary, fps=fps, scale=watchable_scale(frames.shape[2], frames.shape[1]))
+
+
+def write_clips(
+    folder: RunFolder, states: Mapping[int, ShotState], made: Mapping[str, Any], *, fps: float
+) -> dict[str, Any]:
+    """Bring `shots/` in line with the finished shots and their takes.
+
+    A clip that was made from the same latents and still has its bytes stays; others are encoded again, and clips that
+    belong to no shot are removed.
+
+    Args:
+        made: what the last call returned, as the manifest kept it.
+
+    Returns:
+        name -> {"of": digest of the latents it shows, "sha256": of its bytes}, names relative to the run folder.
+    """
+    wanted: dict[Path, ShotState] = {}
+    for number, state in states.items():
+        wanted[folder.clip(number, state.note.id)] = state
+        for take, variant in folder.takes(number).items():
+            wanted[folder.clip(number, state.note.id, take)] = variant
+    for path in folder.shots.glob("[0-9]*.mp4"):
+        if path not in wanted:
+            path.unlink()
+    result: dict[str, Any] = {}
+    for path, state in wanted.items():
+        name = path.relative_to(folder.path).as_posix()
+        known = made.get(name, {})
+        good = known.get("of") == state.note.digest and path.is_file() and sha256_file(path) == known.get("sha256")
+        if not good:
+            write_clip(path, state, fps=fps)
+        result[name] = known if good else {"of": state.note.digest, "sha256": sha256_file(path)}
+    return result
+
+
+def write_video(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
+    """Join the clips of all shots into the story's video."""
+    clips = [folder.clip(number, state.note.id) for number, state in sorted(states.items())]
+    with atomic(folder.video) as temporary:
+        concat_mp4(clips, temporary)
+
+
+def write_contact_sheet(folder: RunFolder, states: Mapping[int, ShotState], *, title: str, fps: float) -> None:
+    """Draw the contact sheet."""
+    from moc.contact_sheet import Card, contact_sheet, plain_caption
+
+    notes = {number: state.note for number, state in sorted(states.items())}
+    cards = [
+        Card(n, note.id, plain_caption(str(note.shot["prompt"])), note.frames / fps, partial(_frames, states[n]))
+        for n, note in notes.items()
+    ]
+    seconds = sum(card.seconds for card in cards)
+    subtitle = f"{len(cards)} shot{'s' if len(cards) > 1 else ''}, {seconds:.4g} seconds"
+    image = contact_sheet(cards, title=title, subtitle=subtitle)
+    with atomic(folder.contact_sheet) as temporary:
+        image.save(temporary, format="PNG", optimize=False)
+
+
+def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
+    """Write `routing.npz`: who chose whom, counted.
+
+    Arrays, for a story of S shots, C video chunks, N layers and H heads:
+        counts: uint32 `[N, H, C, C]`, routed links from query chunk (row) to key chunk (column), over all steps.
+        steps_NN: uint32 `[steps, N, H, chunks of shot NN, chunks so far]`, the same for each step of one shot.
+        chunk_shot: int32 `[C]`, the 1-based shot of each chunk.
+        shot_numbers: int32 `[S]`; shot_ids: `[S]` text.
+        axes: text, what the axes of `counts` mean.
+    """
+    numbers = sorted(states)
+    ids = [states[n].note.id for n in numbers]
+    routing = {n: states[n].routing.sum(axis=0, dtype=np.uint32) for n in numbers}
+    chunk_shot = np.repeat(np.array(numbers, np.int32), [routing[n].shape[2] for n in numbers])
+    layers, heads = routing[numbers[0]].shape[:2]
+    counts = np.zeros((layers, heads, len(chunk_shot), len(chunk_shot)), np.uint32)
+    row = 0
+    for part in routing.values():
+        counts[:, :, row : row + part.shape[2], : part.shape[3]] = part
+        row += part.shape[2]
+    fixed = {
+        "counts": counts,
+        "chunk_shot": chunk_shot,
+        "shot_numbers": np.array(numbers, np.int32),
+        "shot_ids": np.array(ids),
+        "axes": np.array(["layer", "head", "query chunk", "key chunk"]),
+    }
+    with atomic(folder.routing) as temporary:
+        _write_npz(temporary, fixed, [(f"steps_{n:02d}", states[n]) for n in numbers])
+
+
+def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], shots: Sequence[tuple[str, ShotState]]) -> None:
+    """`np.savez_compressed`, but for the routing of the shots, which is read when its turn comes."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, array, allow_pickle=False)
+        for name, state in shots:
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, state.routing, allow_pickle=False)
+
+
+def _frames(state: ShotState) -> np.ndarray:
+    return state.frames

@@ -1,0 +1,157 @@
+"""The manifest's content: what a run was made from and what it holds, and how two stories differ. Torch-free."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+
+import moc
+from moc.run.files import sha256_file
+from moc.video import watchable_scale
+
+if TYPE_CHECKING:
+    from moc.backbones.base import Plan
+    from moc.run.folder import RunFolder
+    from moc.run.state import ShotNote
+    from moc.storyboard import Storyboard
+
+FORMAT = 1
+
+
+def shot_entries(
+    folder: RunFolder, notes: Mapping[int, ShotNote], plan: Plan, stale: list[int], changed: list[int]
+) -> list[dict[str, Any]]:
+    """The manifest's `shots`: for each finished shot what it is, what it was drawn from and whether it still fits."""
+    plans = {shot.number: shot for shot in plan.shots}
+    entries = []
+    for number, note in sorted(notes.items()):
+        entry = {
+            "number": number,
+            "id": note.id,
+            "take": note.take,
+            "seed": note.seed,
+            "frames": note.frames,
+            "seconds": note.frames / plan.fps,
+            "requested_seconds": note.shot["duration"],
+            "sparsity": note.sparsity,
+            "tokens": plans[number].tokens,
+            "chunks": plans[number].chunks,
+            "stale": number in stale,
+            "changed": number in changed,
+            "clip": folder.clip(number, note.id).relative_to(folder.path).as_posix(),
+            "takes": [
+                {"take": take, "seed": state.note.seed, "clip": f"shots/{folder.clip(number, note.id, take).name}"}
+                for take, state in folder.takes(number).items()
+            ],
+            "drawn_from": note.shot,
+            "recipe": note.recipe,
+            "latents_sha256": note.digest,
+            "remembers": {str(m): digest for m, digest in note.remembers.items()},
+        }
+        entries.append(entry)
+    return entries
+
+
+def video_entry(plan: Plan, notes: Mapping[int, ShotNote]) -> dict[str, Any]:
+    """The manifest's `video`: the picture as rendered and as written."""
+    frames = sum(note.frames for note in notes.values())
+    scale = watchable_scale(plan.width, plan.height)
+    return {
+        "width": plan.width * scale,
+        "height": plan.height * scale,
+        "rendered_width": plan.width,
+        "rendered_height": plan.height,
+        "fps": plan.fps,
+        "frames": frames,
+        "seconds": frames / plan.fps,
+    }
+
+
+def file_hashes(folder: RunFolder) -> dict[str, str]:
+    """sha256 of the files that every finished run has, by name."""
+    return {path.name: sha256_file(path) for path in (folder.video, folder.contact_sheet, folder.routing)}
+
+
+def versions() -> dict[str, str]:
+    """Versions of everything that decides the bytes of a run, read without importing it."""
+    found = {"moc": moc.__version__, "python": platform.python_version(), "platform": platform.platform()}
+    for package in ("torch", "numpy", "pillow", "imageio-ffmpeg"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            found[package] = "none"
+    return found
+
+
+def describe_device(device: str) -> dict[str, str | int]:
+    """What the bytes of a run may depend on besides versions: kind and name, and on the CPU cores and threads."""
+    kind = device.partition(":")[0]
+    if kind == "cuda":
+        import torch
+
+        return {"kind": kind, "name": torch.cuda.get_device_name(device), "cuda": torch.version.cuda or ""}
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    threads = os.environ.get("OMP_NUM_THREADS", "default")
+    return {"kind": kind, "name": _cpu_name(), "cores": cores, "threads": threads}
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[str], list[int]]:
+    """How two storyboards (as `Storyboard.to_dict`) differ.
+
+    Returns:
+        phrases such as "sampling.seed is 7 there and 9 here" or "the prompt of shot 3 (river)", and the numbers of the
+        shots that differ; the latter is empty when anything outside the shots differs as well.
+    """
+    phrases: list[str] = []
+    for key in new:
+        if key == "shots" or old.get(key) == new[key]:
+            continue
+        before, after = old.get(key), new[key]
+        if isinstance(before, Mapping) and isinstance(after, Mapping):
+            phrases += [
+                _differs(f"{key}.{part}", before.get(part), after.get(part))
+                for part in dict.fromkeys([*before, *after])
+                if before.get(part) != after.get(part)
+            ]
+        else:
+            phrases.append(_differs(key, before, after))
+    shared = bool(phrases)
+    numbers: list[int] = []
+    olds, news = old.get("shots", []), new["shots"]
+    for number, (before, after) in enumerate(zip(olds, news, strict=False), 1):
+        keys = [key for key in after if before.get(key) != after[key]]
+        if keys:
+            phrases.append(f"the {' and '.join(keys)} of shot {number} ({after['id']})")
+            numbers.append(number)
+    if len(olds) != len(news):
+        phrases.append(f"{len(olds)} shots there and {len(news)} here")
+        numbers += range(len(olds) + 1, len(news) + 1)
+        shared = shared or len(news) < len(olds)
+    return phrases, ([] if shared else numbers)
+
+
+def _differs(key: str, before: Any, after: Any) -> str:
+    short = [value for value in (before, after) if len(str(value)) <= 24]
+    return f"{key} is {before} there and {after} here" if len(short) == 2 else f"the {key}"
+
+
+def story_dict(story: Storyboard) -> dict[str, Any]:
+    """A storyboard as it comes back from JSON (tuples are lists there), so that comparisons are fair."""
+    import json
+
+    data: dict[str, Any] = json.loads(json.dumps(story.to_dict()))
+    return data

@@ -1,0 +1,98 @@
+"""What a run is asked for, who hears of its progress, and what it leaves. Torch-free."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moc.run.folder import RunFolder
+
+if TYPE_CHECKING:
+    from moc.backbones.base import Plan
+    from moc.run.state import ShotNote
+    from moc.storyboard import Storyboard
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `moc generate` was asked.
+
+    Attributes:
+        story: as the file says; story_path: as the user named the file, for messages and commands.
+        out: run folder.
+        overrides: dotted keys (`attention.top_k`) and their text values.
+        device: auto, cpu, cuda, cuda:N or mps.
+        shots: selection such as "3,5-6,9-"; None for all that are missing.
+        seed: of the shots chosen by `shots`; without `shots` a seed is an override like any other.
+        takes: variants of each chosen shot, the first included.
+        use_takes: "3:2" puts take 2 of shot 3 into the video.
+        resume: go on with what is there; force: start over in a folder that holds something else.
+    """
+
+    story: Storyboard
+    story_path: str
+    out: Path
+    overrides: Mapping[str, str] = field(default_factory=dict)
+    device: str = "auto"
+    shots: str | None = None
+    seed: int | None = None
+    takes: int = 1
+    use_takes: str | None = None
+    resume: bool = False
+    force: bool = False
+
+
+class Listener:
+    """Hears of a job's progress; every method may be left as it is."""
+
+    def planned(self, plan: Plan, numbers: list[int], takes: int) -> None:
+        """The job is known: `numbers` will be drawn, `takes` variants of each."""
+
+    def step(self, number: int, step: int, steps: int) -> None:
+        """A sampling step of a shot is done (shot 0: of all shots at once)."""
+
+    def shot_done(self, note: ShotNote, seconds: float) -> None:
+        """A shot is on the disk, with its clip."""
+
+    def assembling(self) -> None:
+        """All shots are there; the video and its companions are being written."""
+
+    def note(self, message: str) -> None:
+        """Something the user should know."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What lies in the folder after a job.
+
+    Attributes:
+        folder: where everything is.
+        manifest: as written.
+        rendered: the shots that were drawn now, in order; empty when nothing was left to do.
+        renew: the command that renews shots which no longer fit the story or the shots before them, if any.
+    """
+
+    folder: RunFolder
+    manifest: dict[str, Any]
+    rendered: list[int]
+    renew: str | None
+
+
+def default_out(story_path: str) -> Path:
+    """`runs/<name of the story file>`."""
+    return Path("runs") / (Path(story_path).stem or "story")
+
+
+def merged_story(request: Request) -> tuple[Storyboard, dict[str, str]]:
+    """The story with its overrides, and these; a run that is continued keeps those that it was begun with.
+
+    Raises:
+        InputError: an override is wrong, or the run folder can't be read.
+    """
+    overrides = dict(request.overrides)
+    if request.resume or request.shots or request.use_takes:
+        manifest = RunFolder(request.out).read_manifest()
+        overrides = {**manifest["overrides"], **overrides} if manifest else overrides
+    return (request.story.overridden(overrides) if overrides else request.story), overrides

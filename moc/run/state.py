@@ -1,0 +1,167 @@
+"""What is kept of a finished shot: one file, written whole, from which everything else is made again.
+
+`latents/NN.npz` (`latents/NN.takeK.npz` for variants) holds the latents that later shots remember, the frames, the
+routing counts and a note: what the shot was made from. A shot is finished when this file exists, so there is one
+moment at which it becomes so, and clips, video, sheet and routing file can be lost without harm.
+
+Two fingerprints decide what is still good. The *recipe* hashes everything asked for that a shot's bytes depend on, its
+seed included. *Remembers* holds the digests of the earlier shots' latents at the time: where they differ from what
+lies in the folder now, the shot is stale. Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from moc.errors import MocError
+from moc.run.files import atomic, sha256_json
+
+if TYPE_CHECKING:
+    from moc.backbones.base import ShotResult
+    from moc.storyboard import Shot, Storyboard
+
+
+@dataclass(frozen=True)
+class ShotNote:
+    """What a finished shot is and was made from.
+
+    Attributes:
+        number, id, take: which shot and which variant of it (1 is the first).
+        seed: the seed its noise was drawn from.
+        asked: the recipe that the story file asked for; differs from `recipe` where a seed or take was chosen by hand.
+        recipe: what it was drawn from (see `recipe`).
+        digest: sha256 of its latents.
+        remembers: digests of the latents of the earlier shots, by number.
+        sparsity: 1 - density of its attention.
+        frames: number of video frames.
+        shot: the shot as written in the storyboard.
+    """
+
+    number: int
+    id: str
+    take: int
+    seed: int
+    asked: str
+    recipe: str
+    digest: str
+    remembers: dict[int, str]
+    sparsity: float
+    frames: int
+    shot: dict[str, Any]
+
+    def to_json(self) -> str:
+        """The note as canonical JSON text."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+    @classmethod
+    def from_json(cls, text: str) -> ShotNote:
+        """The note that `to_json` wrote. Raises ValueError or TypeError for anything else."""
+        data = json.loads(text)
+        data["remembers"] = {int(number): digest for number, digest in data["remembers"].items()}
+        return cls(**data)
+
+
+def shot_seed(story: Storyboard, shot: Shot, take: int = 1) -> int:
+    """The seed that a take of a shot is drawn from: the shot's own or the story's, and the next ones for variants."""
+    base = story.sampling.seed if shot.seed is None else shot.seed
+    return (base + take - 1) % 2**63
+
+
+def recipe(story: Storyboard, shot: Shot, *, weights: str, device: str, take: int = 1) -> str:
+    """sha256 of everything that decides a shot's bytes, but for the earlier shots' latents.
+
+    Args:
+        story, shot: what is asked for; the model counts by its weights, not by its name.
+        weights: sha256 of the model's weights.
+        device: kind of device, such as "cpu": other kinds round differently.
+        take: the variant.
+    """
+    shared = {key: value for key, value in story.to_dict().items() if key not in ("shots", "model")}
+    shared["sampling"] = {key: value for key, value in shared["sampling"].items() if key != "seed"}
+    own = asdict(shot) | {"seed": shot_seed(story, shot, take)}
+    return sha256_json({"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]})
+
+
+def digest_of(latents: np.ndarray) -> str:
+    """sha256 of an array's dtype, shape and values."""
+    hasher = hashlib.sha256(f"{latents.dtype.str} {list(latents.shape)} ".encode())
+    hasher.update(np.ascontiguousarray(latents).tobytes())
+    return hasher.hexdigest()
+
+
+def state_path(folder: Path, number: int, take: int | None = None) -> Path:
+    """File of the shot that is in the video, or of one take of it."""
+    return folder / "latents" / (f"{number:02d}.npz" if take is None else f"{number:02d}.take{take}.npz")
+
+
+def save_state(path: Path, result: ShotResult, note: ShotNote) -> None:
+    """Write a finished shot; equal shots give equal bytes."""
+    text = np.frombuffer(note.to_json().encode(), np.uint8)
+    with atomic(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, note=text, latents=result.latents, routing=result.routing, frames=result.frames)
+
+
+class ShotState:
+    """A finished shot on the disk; arrays are read when asked for and not kept."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @cached_property
+    def note(self) -> ShotNote:
+        """What the shot is and was made from."""
+        try:
+            return ShotNote.from_json(self._read("note").tobytes().decode())
+        except (ValueError, TypeError, KeyError) as error:
+            raise self._broken() from error
+
+    @property
+    def frames(self) -> np.ndarray:
+        """uint8 `[F, H, W, 3]`."""
+        return self._read("frames")
+
+    @property
+    def latents(self) -> np.ndarray:
+        """float16, as the backbone gave them."""
+        return self._read("latents")
+
+    @property
+    def routing(self) -> np.ndarray:
+        """uint32 `[steps, layers, heads, chunks of this shot, chunks so far]`."""
+        return self._read("routing")
+
+    def _read(self, name: str) -> np.ndarray:
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                array: np.ndarray = archive[name]
+                return array
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise self._broken() from error
+
+    def _broken(self) -> MocError:
+        return MocError(f"{self.path} is damaged; remove it and go on with --resume, or render the shot with --shots.")
+
+
+class Memory(Mapping[int, np.ndarray]):
+    """Latents of finished shots by number, read from the disk one at a time."""
+
+    def __init__(self, states: Mapping[int, ShotState]) -> None:
+        self._states = states
+
+    def __getitem__(self, number: int) -> np.ndarray:
+        return self._states[number].latents
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._states)
+
+    def __len__(self) -> int:
+        return len(self._states)
