@@ -9,19 +9,21 @@ every shot of every story trains at its own timestep with a clean past, in one p
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import cast
 
 import torch
 from torch import Tensor
 
+from moc.attention import attend
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.noise import SCALES, WHITE, draw_noise
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
-from moc.config import MoCConfig
+from moc.config import ChunkTokens, MoCConfig
 from moc.layout import Shot, TokenLayout
-from moc.routing import route
+from moc.routing import Routing, pool, route
 from moc.training.config import Stage, TrainConfig
 
 SHOT_LATENTS = 16  # latent frames of a full 8 s shot
@@ -59,14 +61,13 @@ class Piece:
     first_row: int
 
 
-@lru_cache(maxsize=16)
-def training_layout(shots: int, latent_frames: int, chunk_tokens: int | str, model: PocketConfig) -> TokenLayout:
-    """Layout of [global][clean 1..S-1][noisy 1..S]; noisy shot s routes to the clean copies of shots before s."""
+@lru_cache(maxsize=64)
+def story_layout(shots: int, latent_frames: int, chunk_tokens: int | str, model: PocketConfig) -> TokenLayout:
+    """Layout of the global text and `shots` equal shots."""
     shot = Shot(text=model.caption_tokens, frames=latent_frames, tokens_per_frame=model.tokens_per_frame)
-    layout = TokenLayout.from_shots(
-        global_text=model.global_tokens, shots=[shot] * (2 * shots - 1), chunk_tokens=chunk_tokens
+    return TokenLayout.from_shots(
+        global_text=model.global_tokens, shots=[shot] * shots, chunk_tokens=cast(ChunkTokens, chunk_tokens)
     )
-    return layout.with_route_before([*range(1, shots), *range(1, shots + 1)])
 
 
 @lru_cache(maxsize=64)
@@ -94,7 +95,7 @@ def make_piece(
     host = torch.Generator().manual_seed(key(config.seed, "host", step, piece))
     batch, shots, frames = config.micro_stories, stage.shots, stage.latent_frames
     stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
-    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True)
+    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, restate=0.1)
     first = int(torch.randint(0, SHOT_LATENTS - min(frames, SHOT_LATENTS) + 1, (), generator=host))
     rendered = render(
         stories, frames=frames * model.patch_frames, start=first * model.patch_frames, device=device
@@ -140,12 +141,18 @@ def make_piece(
 
 
 class RoutedAttention:
-    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants."""
+    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants.
+
+    The stream begins with the clean shots, so the routes of noisy shot s are those of shot s in a stream of the first
+    s shots, chunk for chunk; only its queries come from further down.
+    """
 
     def __init__(self, config: TrainConfig, stage: Stage, model: PocketConfig, step: int, piece: Piece) -> None:
-        self.layout = training_layout(stage.shots, stage.latent_frames, stage.chunk_tokens, model)
-        self.moc = replace(
-            MoCConfig.preset("pocket"),
+        size = (stage.latent_frames, stage.chunk_tokens, model)
+        self.shots = stage.shots
+        self.layout = story_layout(2 * stage.shots - 1, *size)
+        self.prefixes = [story_layout(n, *size) for n in range(stage.shots + 1)]
+        self.moc = MoCConfig.preset("pocket").replace(
             chunk_tokens=stage.chunk_tokens,
             top_k=stage.top_k,
             drop_off_max=config.drop_off_max,
@@ -154,11 +161,26 @@ class RoutedAttention:
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
 
-    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        from moc.attention import attend
+    def routes(self, layer: int, q: Tensor, k: Tensor) -> Routing:
+        """Routing `[B, H, L, width]` of the whole stream."""
+        descriptors = pool(k, self.layout)
+        history = self.prefixes[-2]  # global text and the clean shots 1..S-1
+        parts = [self._route(layer, q[:, :, : history.length], history, (0, history.length), descriptors)]
+        for number in range(1, self.shots + 1):
+            prefix = self.prefixes[number]
+            rows = prefix.token_range(number)
+            at = self.layout.token_range(self.shots - 1 + number)
+            parts.append(self._route(layer, q[:, :, at[0] : at[1]], prefix, rows, descriptors))
+        indices = torch.cat(parts, dim=2)
+        return Routing(indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1))
 
-        routing = route(
-            q, k, self.layout, self.moc, training=True, seed=self.seed, layer=layer, batch_offset=self.piece.first_row
-        )
-        routing.indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1)
-        return attend(q, k, v, self.layout, routing, self.moc)
+    def _route(
+        self, layer: int, q: Tensor, layout: TokenLayout, rows: tuple[int, int], descriptors: Tensor
+    ) -> Tensor:
+        return route(
+            q, None, layout, self.moc, q_range=rows, descriptors=descriptors[:, :, : layout.num_chunks],
+            seed=self.seed, layer=layer, batch_offset=self.piece.first_row,
+        ).indices  # fmt: skip
+
+    def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return attend(q, k, v, self.layout, self.routes(layer, q, k), self.moc)

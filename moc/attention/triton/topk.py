@@ -44,7 +44,9 @@ def _topk_kernel(
     for start in range(0, tl.max(limit, 0), N):
         c = start + tl.arange(0, N)
         desc = tl.load(
-            d_ptr + head * d_head + c[None, :].to(tl.int64) * d_row + d[:, None], mask=c[None, :] < candidates, other=0.0
+            d_ptr + head * d_head + c[None, :].to(tl.int64) * d_row + d[:, None],
+            mask=c[None, :] < candidates,
+            other=0.0,
         )
         if UPCAST:
             desc = desc.to(tl.float32)
@@ -77,7 +79,9 @@ def _topk_kernel(
         who = tl.where(gone, -1, who)
 
 
-def top_chunks_fused(q_BHLD: Tensor, descriptors_BHCD: Tensor, limit: Tensor, low: Tensor, high: Tensor, k: int) -> Tensor:
+def top_chunks_fused(
+    q_BHLD: Tensor, descriptors_BHCD: Tensor, limit: Tensor, low: Tensor, high: Tensor, k: int
+) -> Tensor:
     """The k best candidates of each query row: float32 scores of the inputs as they are, ties to the lowest rank.
 
     Args:

@@ -75,7 +75,8 @@ class Block(nn.Module):
         q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(h).chunk(3, dim=-1))
         q = rotate(F.rms_norm(q, q.shape[-1:], self.q_norm.to(q.dtype), eps=1e-6), cos, sin)
         k = rotate(F.rms_norm(k, k.shape[-1:], self.k_norm.to(k.dtype), eps=1e-6), cos, sin)
-        return q.contiguous(), k.contiguous(), v.contiguous()
+        # under autocast norms may come back in float32: attention takes one dtype
+        return q.to(v.dtype).contiguous(), k.to(v.dtype).contiguous(), v.contiguous()
 
     def after(self, x: Tensor, attended_BHLD: Tensor, mod_BN6D: Tensor, segments: Sequence[int]) -> Tensor:
         """Add the attention output, then the MLP, to the residual stream."""
@@ -157,6 +158,7 @@ class PocketDiT(nn.Module):
         self, x: Tensor, mod_BN6D: Tensor, segments: Sequence[int], cos: Tensor, sin: Tensor, attention: Attention
     ) -> Tensor:
         """All blocks over tokens `[B, L, D]`."""
+        x = x.to(self.patch_in.weight.dtype)  # the residual stream keeps the weights' precision under autocast
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
             q, k, v = block.before(x, mod_BN6D, segments, cos, sin)

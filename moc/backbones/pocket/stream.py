@@ -61,16 +61,22 @@ class Memory:
         self.model = model
         self.config = config
         size = model.config
-        self.layout = TokenLayout.from_shots(
-            global_text=size.global_tokens,
-            shots=[Shot(text=size.caption_tokens, frames=n, tokens_per_frame=size.tokens_per_frame) for n in frames],
-            chunk_tokens=config.chunk_tokens,
-        )
+        self.layout = self.layout_of(model, config, frames)
         self.device = global_tokens.device
         self.table = rotation_table(size).to(self.device)
         self.finished: dict[int, Finished] = {}
         self.features: dict[int, Tensor] = {}
         self._begin(global_tokens)
+
+    @staticmethod
+    def layout_of(model: PocketDiT, config: MoCConfig, frames: Sequence[int]) -> TokenLayout:
+        """Layout of a story whose shots have `frames` latent frames."""
+        size = model.config
+        return TokenLayout.from_shots(
+            global_text=size.global_tokens,
+            shots=[Shot(text=size.caption_tokens, frames=n, tokens_per_frame=size.tokens_per_frame) for n in frames],
+            chunk_tokens=config.chunk_tokens,
+        )
 
     def _begin(self, global_tokens: Tensor) -> None:
         # the global text attends to itself alone, whatever follows

@@ -1,0 +1,67 @@
+"""The built-in model behind the `Backbone` seam: plans stories without torch, renders them stream or joint."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from moc.backbones.base import OnStep, Plan, ShotResult
+from moc.backbones.pocket import weights as weight_files
+from moc.backbones.pocket.planning import make_plan
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from moc.storyboard import Storyboard
+
+
+class PocketBackbone:
+    """The pocket model.
+
+    Args:
+        weights: a file written by `moc train`; None for the weights that ship with the package.
+    """
+
+    name = "pocket"
+
+    def __init__(self, weights: Path | None = None) -> None:
+        self.weights = weights or weight_files.SHIPPED
+        self.size = weight_files.read_config(self.weights)
+
+    def plan(self, story: Storyboard) -> Plan:
+        """See `Backbone.plan`."""
+        return make_plan(story, self.size, self.name)
+
+    def fingerprint(self) -> str:
+        """See `Backbone.fingerprint`."""
+        return weight_files.fingerprint(self.weights)
+
+    def generate(
+        self,
+        story: Storyboard,
+        *,
+        seed: int,
+        device: str,
+        mode: str,
+        shots: Sequence[int],
+        memory: Mapping[int, np.ndarray],
+        on_step: OnStep,
+    ) -> Iterator[ShotResult]:
+        """See `Backbone.generate`. On CUDA the network runs under bf16 autocast, elsewhere in float32."""
+        import torch
+
+        from moc.backbones.pocket.rendering import render_joint, render_stream
+
+        model = weight_files.load_model(self.weights, device)
+        precision: AbstractContextManager[object] = (
+            torch.autocast("cuda", dtype=torch.bfloat16) if device.startswith("cuda") else nullcontext()
+        )
+        began = time.monotonic()
+        with torch.inference_mode(), precision:
+            if mode == "joint":
+                yield from render_joint(model, story, seed=seed, shots=shots, on_step=on_step, began=began)
+            else:
+                yield from render_stream(model, story, seed=seed, shots=shots, memory=memory, on_step=on_step)

@@ -1,0 +1,205 @@
+"""From a storyboard to what the pocket model renders: pieces of shots, text tokens, sizes. Torch-free.
+
+A shot becomes one or more *pieces* of at most eight seconds, the longest shot of training. Every piece is a shot of
+the token stream; a piece after the first, and the first piece of a shot with `cut: false`, says "continue" in its
+caption and goes on where the piece before it stopped.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
+from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.cost import memory_bytes, shot_flops
+from moc.config import MoCConfig
+from moc.errors import InputError
+from moc.world.language import StoryText, Understanding, encode, understand_story
+from moc.world.schema import FACT_ID, FACT_PAD, SLOT_NONE
+
+if TYPE_CHECKING:
+    from moc.storyboard import Shot, Storyboard
+
+LONGEST_PIECE = 16  # latent frames: 8 s
+STEPS = 10
+SHIFT = 3.0
+WEIGHT_BYTES = 16 * 2**20
+
+Tokens = list[tuple[int, int]]
+
+
+@dataclass(frozen=True)
+class Piece:
+    """A stretch of one shot that is denoised in one go.
+
+    Attributes:
+        index: 1-based place among all pieces of the story, the shot number of the token stream.
+        shot: number of the shot it belongs to; frames: latent frames; continues: goes on without a cut.
+    """
+
+    index: int
+    shot: int
+    frames: int
+    continues: bool
+
+
+def latent_frames(shot: Shot, size: PocketConfig) -> int:
+    """Latent frames of a shot: its duration snapped to whole ones, at least one."""
+    return max(1, math.floor(shot.duration * size.fps / size.patch_frames + 0.5))
+
+
+def cut_into_pieces(story: Storyboard, size: PocketConfig) -> list[Piece]:
+    """All pieces of the story, as even as can be within a shot."""
+    pieces: list[Piece] = []
+    for shot in story.shots:
+        total = latent_frames(shot, size)
+        count = -(-total // LONGEST_PIECE)
+        for i in range(count):
+            frames = (i + 1) * total // count - i * total // count
+            pieces.append(Piece(len(pieces) + 1, shot.number, frames, i > 0 or not shot.cut))
+    return pieces
+
+
+def attention_of(story: Storyboard) -> MoCConfig:
+    """The story's attention settings on top of the pocket preset.
+
+    Raises:
+        InputError: streaming is asked for with settings under which finished shots would have to change.
+    """
+    config = story.attention.config("pocket")
+    if story.sampling.mode == "stream":
+        if config.text_links != "own":
+            raise InputError(
+                "sampling.mode 'stream' needs attention.text_links 'own': under 'all' later captions reach finished "
+                "shots; set text_links: own or mode: joint."
+            )
+        if not config.causal:
+            raise InputError(
+                "sampling.mode 'stream' needs attention.causal true: a finished shot can't look ahead; "
+                "set causal: true or mode: joint."
+            )
+    return config
+
+
+def read_words(story: Storyboard) -> Understanding:
+    """What the model's text encoder understands of the story.
+
+    Raises:
+        InputError: more people, scenes or facts than the model has room for.
+    """
+    text = StoryText(
+        global_prompt=story.global_prompt,
+        characters=dict(story.characters),
+        scenes=dict(story.scenes),
+        shots=[(shot.prompt, shot.scene, shot.camera) for shot in story.shots],
+    )
+    understood = understand_story(text)
+    if understood.problems:
+        raise InputError("the built-in model can't draw this story: " + "; ".join(understood.problems) + ".")
+    return understood
+
+
+def story_tokens(story: Storyboard, pieces: list[Piece]) -> tuple[Tokens, list[Tokens]]:
+    """Text tokens (slot, fact id) of the global text and of each piece, padded to their fixed lengths."""
+    global_tokens, captions = encode(read_words(story))
+    going_on = (SLOT_NONE, FACT_ID["cut", "continue"])
+    result = []
+    for piece in pieces:
+        tokens = list(captions[piece.shot - 1])
+        if piece.continues:
+            room = tokens.index((SLOT_NONE, FACT_PAD)) if (SLOT_NONE, FACT_PAD) in tokens else len(tokens) - 1
+            tokens[room] = going_on
+        result.append(tokens)
+    return global_tokens, result
+
+
+def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
+    """The size of the work (see `Backbone.plan`).
+
+    Raises:
+        InputError: the story does not fit the model.
+    """
+    config = attention_of(story)
+    understood = read_words(story)
+    steps = story.sampling.steps or STEPS
+    passes = (steps + 1) * (2 if story.sampling.guidance not in (None, 1.0) else 1)
+    pieces = cut_into_pieces(story, size)
+    plans, candidates = [], 0
+    for shot in story.shots:
+        flops, chunks, tokens = 0.0, 0, 0
+        mine = [piece for piece in pieces if piece.shot == shot.number]
+        for piece in mine:
+            video = piece.frames * size.tokens_per_frame
+            cut = piece.frames if config.chunk_tokens == "frame" else -(-video // int(config.chunk_tokens))
+            reach = min(config.top_k, candidates) * video / cut
+            flops += shot_flops(size, video + size.caption_tokens, reach, candidates, passes)
+            candidates += cut
+            chunks += cut
+            tokens += video
+        frames = latent_frames(shot, size) * size.patch_frames
+        plans.append(
+            ShotPlan(
+                number=shot.number,
+                id=shot.id,
+                frames=frames,
+                latent_frames=latent_frames(shot, size),
+                tokens=tokens,
+                text_tokens=size.caption_tokens * len(mine),
+                chunks=chunks,
+                seconds=frames / size.fps,
+                requested_seconds=shot.duration,
+                flops=flops,
+            )
+        )
+    total = size.global_tokens + sum(p.tokens + p.text_tokens for p in plans)
+    longest = max(piece.frames for piece in pieces) * size.tokens_per_frame + size.caption_tokens
+    return Plan(
+        model=name,
+        width=size.picture_width,
+        height=size.picture_height,
+        fps=float(size.fps),
+        shots=tuple(plans),
+        memory_bytes=memory_bytes(size, total, longest, WEIGHT_BYTES),
+        notes=tuple(_notes(story, size, plans)),
+        understanding=_understanding(understood),
+    )
+
+
+def _notes(story: Storyboard, size: PocketConfig, plans: list[ShotPlan]) -> list[str]:
+    notes = []
+    video = story.video
+    if (video.width or size.picture_width, video.height or size.picture_height) != (
+        size.picture_width, size.picture_height,
+    ):  # fmt: skip
+        notes.append(
+            f"the built-in model draws {size.picture_width}x{size.picture_height} and the video is that, enlarged; "
+            f"video.width and video.height ({video.width}x{video.height}) are for larger models."
+        )
+    if video.fps is not None and video.fps != size.fps:
+        notes.append(f"the built-in model draws {size.fps} frames a second, not {video.fps:g}.")
+    for shot, plan in zip(story.shots, plans, strict=True):
+        if abs(plan.seconds - shot.duration) > 1e-6:
+            notes.append(
+                f"shot {shot.number} ({shot.id}): {shot.duration:g} s becomes {plan.seconds:g} s "
+                f"({plan.latent_frames} latent frames of {size.patch_frames / size.fps:g} s)."
+            )
+        if plan.latent_frames > LONGEST_PIECE:
+            notes.append(
+                f"shot {shot.number} ({shot.id}) is longer than the {LONGEST_PIECE * size.patch_frames / size.fps:g} s "
+                "the built-in model was trained on and is drawn in pieces that continue each other."
+            )
+    return notes
+
+
+def _understanding(understood: Understanding) -> tuple[ShotUnderstanding, ...]:
+    return tuple(
+        ShotUnderstanding(
+            number=words.number,
+            understood=tuple(words.understood),
+            silent=tuple(words.silent),
+            unknown=tuple((word, tuple(near)) for word, near in words.unknown),
+        )
+        for words in understood.words
+    )

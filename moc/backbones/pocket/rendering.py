@@ -1,0 +1,259 @@
+"""Rendering a storyboard with the pocket model: shot after shot from kept keys, or all shots at once.
+
+Latents are clean patches in float16; what later shots read is always the rounded copy, so a shot rendered from a
+folder's latents is the same, bit for bit, as one rendered in the same go as its past.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from moc.attention import attend
+from moc.backbones.base import OnStep, ShotResult
+from moc.backbones.pocket.model import PocketDiT
+from moc.backbones.pocket.noise import draw_noise, shot_generator
+from moc.backbones.pocket.patches import unpatchify
+from moc.backbones.pocket.planning import SHIFT, STEPS, Piece, attention_of, cut_into_pieces, story_tokens
+from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
+from moc.backbones.pocket.stream import Memory, ShotPass
+from moc.layout import TokenLayout
+from moc.routing import Routing, route
+from moc.sampling import Solver, timesteps
+
+if TYPE_CHECKING:
+    from moc.storyboard import Shot, Storyboard
+
+
+class RouteCounts:
+    """Routed links of one shot, counted from its video chunks to all video chunks so far, per step, layer and head."""
+
+    def __init__(self, layout: TokenLayout, pieces: Sequence[int], steps: int, layers: int, heads: int) -> None:
+        """`layout`: of the whole stream; `pieces`: stream shots that make up the shot."""
+        self.layout = layout
+        video = (~layout.chunk_is_text).cumsum(0).tolist()  # rank among video chunks, plus one
+        self.rank = torch.tensor(video) - 1
+        starts = [layout.video_chunks(p) for p in pieces]
+        self.first = int(self.rank[starts[0][0]])
+        self.last = int(self.rank[starts[-1][1] - 1]) + 1
+        self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.last, dtype=torch.int64)
+        self.lengths = layout.chunk_bounds.diff()[~layout.chunk_is_text]
+        self.step = 0
+
+    def add(self, layer: int, routing: Routing, part: TokenLayout, rows: tuple[int, int]) -> None:
+        """Count one layer's routing over `rows` of `part`, a layout selected from the stream's."""
+        counts = routing.counts(part, rows).cpu()  # [H, Cq, C] of `part`
+        origin = torch.tensor(part.chunk_origin)
+        columns = (~part.chunk_is_text).cpu().nonzero().flatten()
+        first = int(part.chunk_ids[rows[0]])
+        queries = torch.arange(first, first + counts.shape[1])
+        inside = ~part.chunk_is_text.cpu()[queries]
+        to = self.rank[origin[columns]]
+        ours = self.rank[origin[queries[inside]]]
+        kept = (ours >= self.first) & (ours < self.last)
+        seen = to < self.last
+        block = counts[:, inside][:, kept][:, :, columns[seen]]
+        target = self.counts[self.step, layer]
+        target[:, (ours[kept] - self.first)[:, None], to[seen][None, :]] += block
+
+    def sparsity(self, rows: int, always: int) -> float:
+        """1 - attended pairs / (rows x L): mean over steps, layers and heads.
+
+        Args:
+            rows: the shot's tokens, captions included; always: pairs of its mandatory links, summed over its rows.
+        """
+        steps, layers, heads = self.counts.shape[:3]
+        routed = (self.counts.sum(dim=(0, 1, 2, 3)) * self.lengths[: self.last]).sum().item() / (steps * layers * heads)
+        return 1 - (always + routed) / (rows * self.layout.length)
+
+
+def _seed(shot: Shot, seed: int) -> int:
+    return seed if shot.seed is None else shot.seed
+
+
+def _noise(model: PocketDiT, story: Storyboard, shot: Shot, seed: int, pieces: Sequence[Piece]) -> list[Tensor]:
+    generator = shot_generator(_seed(shot, seed), story.title, shot.id)
+    device = model.patch_in.weight.device
+    return [draw_noise((1,), piece.frames, model.config, generator=generator).to(device) for piece in pieces]
+
+
+def _text(model: PocketDiT, story: Storyboard, pieces: list[Piece]) -> tuple[Tensor, dict[int, Tensor]]:
+    device = model.patch_in.weight.device
+    global_tokens, captions = story_tokens(story, pieces)
+    by_piece = {p.index: torch.tensor([c], device=device) for p, c in zip(pieces, captions, strict=True)}
+    return torch.tensor([global_tokens], device=device), by_piece
+
+
+def _no_text(tokens: Tensor) -> Tensor:
+    return torch.zeros_like(tokens)
+
+
+def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
+    """uint8 frames `[F, H, W, 3]` from float16 patches `[n, patch_values]`."""
+    frames = unpatchify(torch.from_numpy(latents).float(), model.config).add(1).mul(127.5).round().clamp(0, 255)
+    return frames.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def _mandatory_pairs(layout: TokenLayout, pieces: Sequence[Piece]) -> tuple[int, int]:
+    """Rows of the pieces and their mandatory query-key pairs under `intra="shot"`, `text_links="own"`."""
+    rows = [b - a for a, b in (layout.token_range(p.index) for p in pieces)]
+    return sum(rows), sum(n * (n + layout.global_text) for n in rows)
+
+
+class _Guided:
+    """One piece with and without its text: x = x_free + scale (x_text - x_free)."""
+
+    def __init__(self, passes: Sequence[ShotPass], scale: float) -> None:
+        self.passes = passes
+        self.scale = scale
+
+    def predict(self, z: Tensor, t: float) -> Tensor:
+        x = self.passes[0].predict(z, t).float()
+        if len(self.passes) == 1:
+            return x
+        free = self.passes[1].predict(z, t).float()
+        return free + self.scale * (x - free)
+
+
+def render_stream(
+    model: PocketDiT,
+    story: Storyboard,
+    *,
+    seed: int,
+    shots: Sequence[int],
+    memory: Mapping[int, np.ndarray],
+    on_step: OnStep,
+) -> Iterator[ShotResult]:
+    """Shot after shot; earlier shots that are not rendered now come from `memory` (see `Backbone.generate`)."""
+    size = model.config
+    config = attention_of(story)
+    pieces = cut_into_pieces(story, size)
+    steps = story.sampling.steps or STEPS
+    grid = timesteps(steps, SHIFT)
+    scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
+    global_tokens, captions = _text(model, story, pieces)
+    frames = [piece.frames for piece in pieces]
+    kept = [Memory(model, config, frames, global_tokens)]
+    if scale != 1.0:
+        kept.append(Memory(model, config, frames, _no_text(global_tokens)))
+    last = max(shots)
+
+    def begin(piece: Piece, on_route: object = None) -> list[ShotPass]:
+        caption = captions[piece.index]
+        return [
+            one.shot(piece.index, caption if i == 0 else _no_text(caption), on_route=on_route if i == 0 else None)  # type: ignore[arg-type]
+            for i, one in enumerate(kept)
+        ]
+
+    def finish(passes: Sequence[ShotPass], latents: np.ndarray) -> None:
+        clean = torch.from_numpy(latents).float()[None].to(global_tokens.device)
+        for one in passes:
+            one.finish(clean)
+
+    for shot in story.shots[:last]:
+        mine = [piece for piece in pieces if piece.shot == shot.number]
+        if shot.number not in shots:
+            if shot.number in memory:
+                whole, at = memory[shot.number], 0
+                for piece in mine:
+                    count = piece.frames * size.tokens_per_frame
+                    finish(begin(piece), whole[at : at + count])
+                    at += count
+            continue
+        began = time.monotonic()
+        counts = RouteCounts(kept[0].layout, [p.index for p in mine], steps, size.layers, size.heads)
+        made: list[np.ndarray] = []
+        for position, (piece, noise) in enumerate(zip(mine, _noise(model, story, shot, seed, mine), strict=True)):
+            passes = begin(piece, counts.add)
+            guided, solver, z = _Guided(passes, scale), Solver(grid), noise
+            for index in range(steps):
+                counts.step = index
+                z = solver.step(index, z, guided.predict(z, grid[index]))
+                on_step(shot.number, position * steps + index + 1, steps * len(mine))
+            made.append(z.clamp(-1, 1)[0].to(torch.float16).cpu().numpy())
+            if piece.index < len(pieces) and (shot.number < last or position < len(mine) - 1):
+                finish(passes, made[-1])
+        latents = np.concatenate(made)
+        rows, always = _mandatory_pairs(kept[0].layout, mine)
+        yield ShotResult(
+            number=shot.number,
+            frames=to_frames(latents, model),
+            latents=latents,
+            routing=counts.counts.to(torch.uint32).numpy(),
+            seconds=time.monotonic() - began,
+            sparsity=counts.sparsity(rows, always),
+        )
+
+
+def render_joint(
+    model: PocketDiT, story: Storyboard, *, seed: int, shots: Sequence[int], on_step: OnStep, began: float
+) -> Iterator[ShotResult]:
+    """All shots of the story denoised together; those in `shots` are yielded at the end."""
+    size = model.config
+    config = attention_of(story)
+    pieces = cut_into_pieces(story, size)
+    steps = story.sampling.steps or STEPS
+    grid = timesteps(steps, SHIFT)
+    scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
+    global_tokens, captions = _text(model, story, pieces)
+    layout = Memory.layout_of(model, config, [piece.frames for piece in pieces])
+    positions = stream_positions(size, [(p.index, p.frames, 0) for p in pieces]).to(global_tokens.device)
+    cos, sin = rotations(positions, rotation_table(size).to(global_tokens.device))
+    by_shot = {s.number: [p for p in pieces if p.shot == s.number] for s in story.shots}
+    counts = {
+        number: RouteCounts(layout, [p.index for p in mine], steps, size.layers, size.heads)
+        for number, mine in by_shot.items()
+    }
+    segments = [size.global_tokens] + [size.caption_tokens + p.frames * size.tokens_per_frame for p in pieces]
+
+    def predict(z: list[Tensor], t: float, with_text: bool, record: bool) -> list[Tensor]:
+        def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            routing = route(q, k, layout, config)
+            if record:
+                for number, mine in by_shot.items():
+                    rows = (layout.token_range(mine[0].index)[0], layout.token_range(mine[-1].index)[1])
+                    part = Routing(routing.indices[:, :, rows[0] : rows[1]])
+                    counts[number].add(layer, part, layout, rows)
+            return attend(q, k, v, layout, routing, config)
+
+        texts = [captions[p.index] if with_text else _no_text(captions[p.index]) for p in pieces]
+        first = global_tokens if with_text else _no_text(global_tokens)
+        body = model.embed_shots(texts, z)
+        x = torch.cat([model.embed_text(first).to(body.dtype), body], dim=1)
+        t_all = torch.full((1, len(pieces) + 1), t, device=x.device)
+        t_all[:, 0] = 0
+        mod, head_mod = model.condition(t_all)
+        x = model.run_blocks(x, mod, segments, cos, sin, attention)
+        predicted = model.predict(x, head_mod, segments)
+        ranges = [layout.video_range(p.index) for p in pieces]
+        return [predicted[:, a:b].float() for a, b in ranges]
+
+    z = [n for shot in story.shots for n in _noise(model, story, shot, seed, by_shot[shot.number])]
+    solvers = [Solver(grid) for _ in z]
+    for index in range(steps):
+        for one in counts.values():
+            one.step = index
+        x = predict(z, grid[index], with_text=True, record=True)
+        if scale != 1.0:
+            free = predict(z, grid[index], with_text=False, record=False)
+            x = [f + scale * (c - f) for c, f in zip(x, free, strict=True)]
+        z = [s.step(index, a, b) for s, a, b in zip(solvers, z, x, strict=True)]
+        on_step(0, index + 1, steps)
+    seconds = (time.monotonic() - began) / len(story.shots)
+    for number in shots:
+        mine = by_shot[number]
+        latents = np.concatenate([z[p.index - 1].clamp(-1, 1)[0].to(torch.float16).cpu().numpy() for p in mine])
+        rows, always = _mandatory_pairs(layout, mine)
+        yield ShotResult(
+            number=number,
+            frames=to_frames(latents, model),
+            latents=latents,
+            routing=counts[number].counts.to(torch.uint32).numpy(),
+            seconds=seconds,
+            sparsity=counts[number].sparsity(rows, always),
+        )
