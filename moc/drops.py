@@ -38,7 +38,13 @@ class Draw:
 
     @staticmethod
     def of(
-        *, seed: int, layer: int, batch: tuple[int, int], heads: tuple[int, int], rows: tuple[int, int], device: torch.device
+        *,
+        seed: int,
+        layer: int,
+        batch: tuple[int, int],
+        heads: tuple[int, int],
+        rows: tuple[int, int],
+        device: torch.device,
     ) -> Draw:
         """Words for global batch rows, heads and query positions, each a range start:stop."""
         key = mix((mix((seed ^ (seed >> 32)) & _WORD) + layer * 0x9E3779B1) & _WORD)

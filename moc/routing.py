@@ -153,7 +153,7 @@ def route(
     indices = torch.full((batch, heads, rows, columns), NONE, dtype=torch.int32, device=q_BHLD.device)
     if columns == 0:
         return Routing(indices)
-    with torch.no_grad():
+    with torch.no_grad(), torch.autocast(q_BHLD.device.type, enabled=False):  # scores stay float32
         table = layout.to(q_BHLD.device).cached("video_chunks", lambda: _video_chunks(layout, q_BHLD.device))
         wide = torch.promote_types(q_BHLD.dtype, torch.float32)
         keys = descriptors.detach().index_select(2, table).to(wide)
