@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -16,10 +17,11 @@ from torch import Tensor
 _WORD = 0xFFFFFFFF
 # Odd multipliers below 2^31: the product with a 32-bit word never overflows int64.
 _ROUNDS = ((16, 0x7FEB352D), (15, 0x31848BAB), (14, 0x45D9F3B))
+Word = TypeVar("Word", int, Tensor)
 _FAR = 1 << 40  # beyond every rank
 
 
-def mix(x: Tensor | int) -> Tensor | int:
+def mix(x: Word) -> Word:
     """A 32-bit integer hash, elementwise; takes and gives words in 0 to 2^32 - 1 (tensors: int64)."""
     for shift, factor in _ROUNDS:
         x = ((x ^ (x >> shift)) * factor) & _WORD

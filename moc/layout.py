@@ -14,13 +14,15 @@ import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, lru_cache
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from moc.config import ChunkTokens
+
+_CPU = torch.device("cpu")
 
 
 @dataclass(frozen=True)
@@ -62,7 +64,7 @@ def cut_run(frames: int, tokens_per_frame: int, chunk_tokens: ChunkTokens) -> li
         edge = (2 * cut + tokens_per_frame - 1) // (2 * tokens_per_frame) * tokens_per_frame
         cuts.append(edge if 8 * abs(edge - cut) <= chunk_tokens else cut)
     cuts.append(run)
-    return [b - a for a, b in zip(cuts, cuts[1:], strict=False)]
+    return [b - a for a, b in pairwise(cuts)]
 
 
 @dataclass(frozen=True)
@@ -85,7 +87,7 @@ class TokenLayout:
     chunk_tokens: ChunkTokens
     shot_numbers: tuple[int, ...]
     chunk_origin: tuple[int, ...] = field(repr=False)
-    device: torch.device = torch.device("cpu")
+    device: torch.device = _CPU
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
@@ -233,7 +235,7 @@ class TokenLayout:
             ValueError: a number is unknown, repeated or out of order.
         """
         numbers = tuple(operator.index(s) for s in shots)
-        if any(a >= b for a, b in zip(numbers, numbers[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(numbers)):
             raise ValueError(f"shots to keep must be in ascending order without repeats, got {list(numbers)}")
         return self.cached(("select", numbers), lambda: self._select(numbers))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
+from itertools import pairwise
 from typing import Any
 
 from moc.config import ChunkTokens, MoCConfig
@@ -57,7 +58,7 @@ class Schedule:
         steps = [stage.step for stage in self.stages]
         if not steps or steps[0] != 0:
             raise ValueError(f"a schedule starts with a stage at step 0, got stages at {steps}")
-        if any(a >= b for a, b in zip(steps, steps[1:], strict=False)):
+        if any(a >= b for a, b in pairwise(steps)):
             raise ValueError(f"stages must come in order of rising steps, got {steps}")
 
     @classmethod

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -128,7 +129,7 @@ def _slabs(links: Links, layout: TokenLayout) -> Iterator[_Slab]:
     edges = links.edges.cpu()
     groups, chunks = len(edges) - 1, layout.num_chunks
     chunk_edges = layout.chunk_edges()
-    longest = max(b - a for a, b in zip(chunk_edges, chunk_edges[1:], strict=False))
+    longest = max(b - a for a, b in pairwise(chunk_edges))
     bounds = layout.to(links.edges.device).chunk_bounds
     heads = torch.arange(groups // chunks, device=bounds.device)[:, None] * layout.length
     k_edges = torch.cat([(heads + bounds[:-1]).flatten(), bounds.new_full((1,), groups // chunks * layout.length)])

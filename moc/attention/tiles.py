@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -83,7 +84,7 @@ def slabs(tiling: Tiling, layout: TokenLayout, head_dim: int, item: int) -> Iter
     lengths = layout.chunk_bounds.diff()[chunk]
     starts = layout.chunk_bounds[chunk] + tiling.group.div(layout.num_chunks, rounding_mode="floor") * layout.length
     edges = layout.chunk_edges()
-    longest = max((b - a for a, b in zip(edges, edges[1:], strict=False)), default=1)
+    longest = max((b - a for a, b in pairwise(edges)), default=1)
     budget = _SLAB_BYTES.get(device.type, _SLAB_BYTES_ELSEWHERE)
     bytes_per_tile = item * (2 * tiling.height * head_dim + 2 * longest * head_dim + tiling.height * longest)
     count = max(1, budget // bytes_per_tile)

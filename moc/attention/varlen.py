@@ -6,9 +6,6 @@ The backward pass takes the log-sum-exp and output of the whole attention, of wh
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
