@@ -5,6 +5,17 @@
 
 from moc.run.folder import RunFolder
 from moc.run.job import render
+from moc.run.preview import plan_story, resume_hint
 from moc.run.request import Listener, Outcome, Request, default_out, merged_story
 
-__all__ = ["Listener", "Outcome", "Request", "RunFolder", "default_out", "merged_story", "render"]
+__all__ = [
+    "Listener",
+    "Outcome",
+    "Request",
+    "RunFolder",
+    "default_out",
+    "merged_story",
+    "plan_story",
+    "render",
+    "resume_hint",
+]

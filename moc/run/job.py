@@ -7,7 +7,6 @@ but its recipe and the shots it remembers, the result is that of an undisturbed 
 
 from __future__ import annotations
 
-import shlex
 import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -28,8 +27,8 @@ from moc.run.manifest import (
     versions,
     video_entry,
 )
-from moc.run.request import Listener, Outcome, Request, default_out, merged_story
-from moc.run.selection import format_shots, parse_shots, parse_takes
+from moc.run.request import Listener, Outcome, Request, command, merged_story
+from moc.run.selection import format_shots, named_shots, parse_shots, parse_takes
 from moc.run.state import Memory, ShotNote, ShotState, digest_of, recipe, save_state, shot_seed, state_path
 from moc.storyboard import Shot, Storyboard
 
@@ -115,7 +114,7 @@ class _Job:
             if not request.resume:
                 raise InputError(
                     f"{self.folder.path} holds this run unfinished, {total - len(missing)} of {total} shots are done; "
-                    f"go on with: {self._command('--resume')}"
+                    f"go on with: {command(request, '--resume')}"
                 )
         else:
             self.job = {"shots": missing, "takes": request.takes, "seed": None}
@@ -146,7 +145,9 @@ class _Job:
         choices = ["start over with --force", "choose another --out"]
         if numbers:
             choices.insert(0, f"render what changed with --shots {format_shots(numbers)}")
-        raise InputError(f"{self.folder.path} holds another run ({listed}): {', '.join(choices)}.")
+        raise InputError(
+            f"{self.folder.path} holds another run ({listed}): {', '.join(choices[:-1])}, or {choices[-1]}."
+        )
 
     def _check_chosen(self, numbers: list[int]) -> None:
         """A chosen shot needs the ones before it, and the shots that stay must still be the story's."""
@@ -176,8 +177,8 @@ class _Job:
         changed = [n for n in self._changed() if n not in numbers]
         if changed:
             self.listener.note(
-                f"Shots {format_shots(changed)} changed in {self.request.story_path} as well and stay as they were; "
-                "add them to --shots to render them again."
+                f"{named_shots(changed)}: changed in {self.request.story_path} as well, but kept as drawn before; "
+                "add them to --shots to draw them again."
             )
 
     # drawing
@@ -379,12 +380,4 @@ class _Job:
     def _renew_command(self) -> str | None:
         notes = {number: state.note for number, state in self.states.items()}
         numbers = sorted({*stale_shots(notes), *self._changed()})
-        return self._command(f"--shots {format_shots(numbers)}") if numbers else None
-
-    def _command(self, options: str) -> str:
-        out = "" if self.folder.path == default_out(self.request.story_path) else f" --out {_quoted(self.folder.path)}"
-        return f"moc generate {_quoted(self.request.story_path)}{out} {options}"
-
-
-def _quoted(text: object) -> str:
-    return shlex.quote(str(text))
+        return command(self.request, f"--shots {format_shots(numbers)}") if numbers else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -96,3 +97,9 @@ def merged_story(request: Request) -> tuple[Storyboard, dict[str, str]]:
         manifest = RunFolder(request.out).read_manifest()
         overrides = {**manifest["overrides"], **overrides} if manifest else overrides
     return (request.story.overridden(overrides) if overrides else request.story), overrides
+
+
+def command(request: Request, options: str) -> str:
+    """The command line that does something further with this run."""
+    out = "" if request.out == default_out(request.story_path) else f" --out {shlex.quote(str(request.out))}"
+    return f"moc generate {shlex.quote(request.story_path)}{out} {options}"

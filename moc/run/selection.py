@@ -45,6 +45,12 @@ def format_shots(numbers: Iterable[int]) -> str:
     return ",".join(f"{first}" if first == last else f"{first}-{last}" for first, last in runs)
 
 
+def named_shots(numbers: Iterable[int]) -> str:
+    """`shot 3` or `shots 3,5-6`, for sentences."""
+    text = format_shots(numbers)
+    return f"shot {text}" if text.isdecimal() else f"shots {text}"
+
+
 def parse_takes(text: str, total: int) -> dict[int, int]:
     """`3:2,5:1` as {shot: take}.
 

@@ -1,0 +1,114 @@
+"""What the verbs share: where words go, how an error ends the process, and JSON for machines.
+
+Results go to stdout, everything else to stderr. Under `--json` stdout carries one JSON object and nothing else, an
+error included.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import sys
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+INTERRUPTED = 130
+
+
+def out() -> Console:
+    """The console for results (stdout)."""
+    from rich.console import Console
+
+    return Console(highlight=False, markup=False, emoji=False, soft_wrap=False)
+
+
+def err() -> Console:
+    """The console for progress, notes and errors (stderr)."""
+    from rich.console import Console
+
+    return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def print_json(value: Any) -> None:
+    """One JSON object on stdout."""
+    sys.stdout.write(json.dumps(value, ensure_ascii=False, allow_nan=False, indent=1) + "\n")
+    sys.stdout.flush()
+
+
+def guarded(command: Callable[..., None]) -> Callable[..., None]:
+    """`command` with every failure turned into one sentence on stderr and an exit code, without a traceback.
+
+    `MocError` says its own sentence and code; Ctrl-C ends with 130; anything else is a bug of ours, named as such
+    (exit code 1, and `MOC_DEBUG=1` shows the traceback).
+    """
+
+    @functools.wraps(command)
+    def run(*args: Any, **kwargs: Any) -> None:
+        try:
+            command(*args, **kwargs)
+        except (typer.Exit, BrokenPipeError):
+            raise
+        except KeyboardInterrupt as stop:
+            end(str(stop) or "Stopped.", INTERRUPTED, bool(kwargs.get("as_json")))
+        except Exception as error:
+            if os.environ.get("MOC_DEBUG"):
+                raise
+            message, code = explain(error)
+            end(message, code, bool(kwargs.get("as_json")), places=hasattr(error, "problems"))
+
+    return run
+
+
+def explain(error: Exception) -> tuple[str, int]:
+    """An exception as a sentence and an exit code."""
+    from moc.errors import MocError
+
+    if isinstance(error, MocError):
+        return str(error), error.exit_code
+    if isinstance(error, OSError) and error.strerror:
+        place = f"{error.filename}: " if error.filename else ""
+        return f"{place}{error.strerror.lower()}.", 1
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        first = (str(error).splitlines() or [""])[0]
+        return f"out of memory{f': {first}' if first else '.'}", 1
+    detail = " ".join(str(error).split())[:300]
+    return f"this is a bug in moc: {type(error).__name__}: {detail} (MOC_DEBUG=1 shows where).", 1
+
+
+def end(message: str, code: int, as_json: bool, *, places: bool = False) -> None:
+    """Say `message` on stderr, as JSON on stdout too if asked, and leave with `code`.
+
+    With `places`, its lines start with file:line:column, as editors read them, and stay as they are.
+    """
+    prefix = "" if places or code == INTERRUPTED else "error: "
+    for line in message.splitlines():
+        sys.stderr.write(f"{prefix}{line}\n")
+    if as_json:
+        print_json({"error": message, "exit_code": code})
+    raise typer.Exit(code)
+
+
+def clock(seconds: float) -> str:
+    """A span of time as a person says it: 0.4 s, 12 s, 3:05 min, 1:02:03 h."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return f"{hours}:{rest // 60:02d}:{rest % 60:02d} h" if hours else f"{rest // 60}:{rest % 60:02d} min"
+
+
+def amount(value: float, unit: str) -> str:
+    """A large number with a decimal prefix: 3.5 TFLOP, 812 MB."""
+    for prefix in ("", "k", "M", "G", "T", "P"):
+        if abs(value) < 999.5:
+            return f"{value:.3g} {prefix}{unit}"
+        value /= 1000
+    return f"{value:.3g} E{unit}"

@@ -1,0 +1,156 @@
+"""`moc generate`: a story becomes a run folder with its video."""
+
+from __future__ import annotations
+
+import time
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from moc_cli.options import parse_overrides
+
+if TYPE_CHECKING:
+    from moc.run import Request
+
+
+class Mode(StrEnum):
+    """How shots are drawn."""
+
+    stream = "stream"
+    joint = "joint"
+
+
+_RUN, _STORY, _AGAIN, _SHOW = "Run", "Story", "Single shots", "Output"
+
+
+def generate(
+    story: Annotated[Path, typer.Argument(metavar="STORY.yaml", help="The story file.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Run folder (default: runs/<story>).", rich_help_panel=_RUN),
+    ] = None,
+    device: Annotated[
+        str,
+        typer.Option(
+            "--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.", rich_help_panel=_RUN
+        ),
+    ] = "auto",
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with what FOLDER holds.", rich_help_panel=_RUN)
+    ] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Throw away the run that FOLDER holds.", rich_help_panel=_RUN)
+    ] = False,
+    model: Annotated[
+        str | None,
+        typer.Option("--model", metavar="NAME", help="Model name or .safetensors file.", rich_help_panel=_STORY),
+    ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(
+            "--seed", min=0, help="Seed of the story; with --shots, of those shots.", rich_help_panel=_STORY
+        ),
+    ] = None,
+    mode: Annotated[
+        Mode | None,
+        typer.Option("--mode", help="Shot after shot, or all shots at once.", rich_help_panel=_STORY),
+    ] = None,
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, help="Denoising steps a shot.", rich_help_panel=_STORY)
+    ] = None,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set", "-s", metavar="KEY=VALUE", help="Override a value of the story by its dotted key; repeatable.",
+            rich_help_panel=_STORY,
+        ),
+    ] = None,
+    shots: Annotated[
+        str | None,
+        typer.Option("--shots", metavar="3,5-6,9-", help="Draw these shots (again), keep the rest.",
+                     rich_help_panel=_AGAIN),
+    ] = None,
+    takes: Annotated[
+        int,
+        typer.Option("--takes", min=1, max=99, help="Variants of each shot, with seeds that follow its own.",
+                     rich_help_panel=_AGAIN),
+    ] = 1,
+    use_take: Annotated[
+        str | None,
+        typer.Option("--use-take", metavar="3:2", help="Put take 2 of shot 3 into the video.", rich_help_panel=_AGAIN),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Show shots, sizes and understood words; draw nothing.", rich_help_panel=_SHOW),
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_SHOW)
+    ] = False,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_SHOW)
+    ] = False,
+) -> None:  # fmt: skip
+    """Turn a story into a video."""
+    from moc.errors import InputError
+    from moc.run import Request, default_out
+    from moc.storyboard import load_storyboard
+
+    together = [name for name, given in (("--shots", shots), ("--use-take", use_take), ("--force", force)) if given]
+    if len(together) > 1:
+        raise InputError(f"{' and '.join(together)} can't be used together.")
+    changes = parse_overrides(overrides)
+    for key, value in (("model", model), ("sampling.mode", mode), ("sampling.steps", steps)):
+        if value is not None:
+            changes[key] = str(value)
+    if seed is not None and not shots:
+        changes["sampling.seed"] = str(seed)
+    request = Request(
+        story=load_storyboard(story),
+        story_path=str(story),
+        out=out or default_out(str(story)),
+        overrides=changes,
+        device=device,
+        shots=shots,
+        seed=seed if shots else None,
+        takes=takes,
+        use_takes=use_take,
+        resume=resume,
+        force=force,
+    )
+    if dry_run:
+        _show_plan(request, as_json)
+    else:
+        _render(request, as_json, quiet)
+
+
+def _show_plan(request: Request, as_json: bool) -> None:
+    from moc.run import plan_story
+    from moc_cli.console import out, print_json
+    from moc_cli.tables import plan_dict, print_plan
+
+    plan, numbers = plan_story(request)
+    if as_json:
+        print_json(plan_dict(plan, numbers))
+    else:
+        print_plan(out(), plan, numbers, request.story)
+
+
+def _render(request: Request, as_json: bool, quiet: bool) -> None:
+    from moc.run import render, resume_hint
+    from moc_cli.console import out, print_json
+    from moc_cli.progress import RenderProgress
+    from moc_cli.tables import outcome_dict, print_outcome
+
+    began = time.monotonic()
+    try:
+        with RenderProgress(quiet) as progress:
+            outcome = render(request, progress)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(resume_hint(request)) from stop
+    seconds = time.monotonic() - began
+    if as_json:
+        print_json(outcome_dict(outcome, seconds))
+    elif not quiet:
+        print_outcome(out(), outcome, seconds)

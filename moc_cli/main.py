@@ -1,0 +1,69 @@
+"""`moc`: the command line. One file a verb; nothing heavy is imported before a verb runs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import Annotated
+
+import typer
+
+from moc_cli.console import INTERRUPTED, guarded
+from moc_cli.generate import generate
+from moc_cli.import_ import import_
+from moc_cli.schema import schema
+from moc_cli.train import train
+
+app = typer.Typer(
+    name="moc",
+    help="Long, multi-shot videos whose later shots remember the earlier ones.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from moc import __version__
+
+        typer.echo(f"moc {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+) -> None:
+    pass
+
+
+app.command("generate")(guarded(generate))
+app.command("train")(guarded(train))
+app.command("schema")(guarded(schema))
+app.command("import")(guarded(import_))
+
+
+def _terminated(*_: object) -> None:
+    raise KeyboardInterrupt("Stopped by the system.")
+
+
+def main() -> None:
+    """Entry point of the `moc` script. SIGTERM ends a run in the same order as Ctrl-C."""
+    with contextlib.suppress(ValueError):  # not the main thread
+        signal.signal(signal.SIGTERM, _terminated)
+    try:
+        app()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+    except BrokenPipeError:  # the reader of our output went away, as `| head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Progress on stderr: a bar with time left on a terminal, a line a finished piece of work elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from moc.run import Listener
+from moc_cli.console import clock, err
+from moc_cli.tables import unknown_words
+
+if TYPE_CHECKING:
+    from rich.progress import Progress, TaskID
+
+    from moc.backbones.base import Plan
+    from moc.run.state import ShotNote
+
+
+class _Bar:
+    """A rich bar on stderr, drawn on terminals only; `say` prints a line above it."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+        self.console = err()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+
+    def start(self, label: str, total: float) -> None:
+        """Begin to show."""
+        if self.quiet or not self.console.is_terminal:
+            return
+        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.percentage:>3.0f} %"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(elapsed_when_finished=True),
+            console=self.console,
+            transient=True,
+        )
+        self._task = self._progress.add_task(label, total=total)
+        self._progress.start()
+
+    def update(self, label: str, completed: float | None = None) -> None:
+        """New words and state."""
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, description=label, completed=completed)
+
+    def say(self, text: str) -> None:
+        """A line that stays."""
+        if not self.quiet:
+            self.console.print(text)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._progress is not None:
+            self._progress.stop()
+
+
+class RenderProgress(_Bar, Listener):
+    """Progress of a story, measured in expected FLOPs, so that long shots count for more."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._cost: dict[int, float] = {}
+        self._ids: dict[int, str] = {}
+        self._done = 0.0
+        self._count = 0
+        self._total = 0
+        self._began = time.monotonic()
+
+    def __enter__(self) -> RenderProgress:
+        return self
+
+    def planned(self, plan: Plan, numbers: list[int], takes: int) -> None:
+        self._cost = {shot.number: shot.flops or 1.0 for shot in plan.shots if shot.number in numbers}
+        self._ids = {shot.number: shot.id for shot in plan.shots}
+        self._total = len(numbers) * takes
+        for message in (*plan.notes, *unknown_words(plan, numbers)):
+            self.note(message)
+        self.start("loading the model", sum(self._cost.values()) * takes)
+
+    def step(self, number: int, step: int, steps: int) -> None:
+        cost = self._cost.get(number, 0.0) if number else sum(self._cost.values())
+        label = f"shot {number} ({self._ids[number]})" if number else "all shots"
+        self.update(f"{label}, step {step}/{steps}", self._done + cost * min(step / steps, 1.0))
+
+    def shot_done(self, note: ShotNote, seconds: float) -> None:
+        self._count += 1
+        self._done += self._cost.get(note.number, 0.0)
+        take = f" take {note.take}" if note.take > 1 else ""
+        spent = time.monotonic() - self._began
+        all_work = sum(self._cost.values()) * self._total / max(len(self._cost), 1)
+        left = spent * (all_work - self._done) / self._done if self._done else 0.0
+        rest = f", {clock(left)} left" if self._count < self._total and spent > 1 else ""
+        self.say(f"shot {note.number} ({note.id}){take} done in {clock(seconds)}, {self._count}/{self._total}{rest}")
+
+    def assembling(self) -> None:
+        self.update("writing the video")
+
+    def note(self, message: str) -> None:
+        self.say(f"note: {message}")
+
+
+class TrainingProgress(_Bar):
+    """Progress of a training from its log rows."""
+
+    def __init__(self, quiet: bool) -> None:
+        super().__init__(quiet)
+        self._last = 0.0
+
+    def __enter__(self) -> TrainingProgress:
+        return self
+
+    def row(self, row: dict[str, float], steps: int) -> None:
+        """A log row with `step` and the columns of the training log, and the number of steps in all."""
+        step = row["step"]
+        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
+        label = f"step {step:.0f}/{steps}  {shown}"
+        if self._progress is None and self.console.is_terminal:
+            self.start(label, steps)
+        self.update(label, step)
+        now = time.monotonic()
+        if not self.console.is_terminal and now - self._last > 10:
+            self._last = now
+            self.say(label)

@@ -1,0 +1,167 @@
+"""What `moc generate` shows: the plan of a dry run and the summary of a finished one, as tables and as plain data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from moc_cli.console import amount, clock
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+    from moc.backbones.base import Plan
+    from moc.run import Outcome
+    from moc.storyboard import Storyboard
+
+
+def plan_dict(plan: Plan, numbers: Sequence[int]) -> dict[str, Any]:
+    """A plan as plain data; `draw` names the shots that would be drawn."""
+    chosen = [shot for shot in plan.shots if shot.number in numbers]
+    return {
+        "draw": list(numbers),
+        **asdict(plan),
+        "total": {
+            "seconds": sum(shot.seconds for shot in plan.shots),
+            "frames": sum(shot.frames for shot in plan.shots),
+            "tokens": sum(shot.tokens + shot.text_tokens for shot in plan.shots),
+            "chunks": sum(shot.chunks for shot in plan.shots),
+            "flops_to_draw": sum(shot.flops for shot in chosen),
+        },
+    }
+
+
+def print_plan(console: Console, plan: Plan, numbers: Sequence[int], story: Storyboard) -> None:
+    """The tables of a dry run: sizes and cost a shot, then the words a shot."""
+    table = _table(story.title or "Plan")
+    for name in ("shot", "id"):
+        table.add_column(name)
+    for name in ("video", "frames", "latent", "chunks", "tokens", "text", "work"):
+        table.add_column(name, justify="right")
+    for shot in plan.shots:
+        work = amount(shot.flops, "FLOP") if shot.number in numbers else "kept"
+        row = (shot.number, shot.id, f"{shot.seconds:g} s", shot.frames, shot.latent_frames, shot.chunks)
+        table.add_row(*map(str, row), f"{shot.tokens:,}", str(shot.text_tokens), work)
+    total = plan_dict(plan, numbers)["total"]
+    table.add_section()
+    tokens = sum(shot.tokens for shot in plan.shots)
+    text = sum(shot.text_tokens for shot in plan.shots)
+    latent = sum(shot.latent_frames for shot in plan.shots)
+    counts = (f"{value:,}" for value in (total["frames"], latent, total["chunks"], tokens, text))
+    table.add_row("", "all", clock(total["seconds"]), *counts, amount(total["flops_to_draw"], "FLOP"))
+    console.print(table)
+    console.print(
+        f"model {plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about "
+        f"{amount(plan.memory_bytes, 'B')} of memory"
+    )
+    for note in plan.notes:
+        console.print(f"note: {note}")
+    if plan.understanding:
+        console.print()
+        console.print(_words(plan))
+
+
+def _words(plan: Plan) -> Table:
+    table = _table("Words")
+    table.add_column("shot")
+    table.add_column("understood", ratio=3)
+    table.add_column("known, not drawn", ratio=1)
+    table.add_column("not understood", ratio=1)
+    ids = {shot.number: shot.id for shot in plan.shots} | {0: "all shots"}
+    for words in plan.understanding:
+        label = f"{words.number} {ids[words.number]}" if words.number else ids[0]
+        understood = ", ".join(f"{said} → {meaning}" for said, meaning in words.understood)
+        unknown = ", ".join(_unknown(word, nearest) for word, nearest in words.unknown)
+        table.add_row(label, understood or "-", ", ".join(words.silent) or "-", unknown or "-")
+    return table
+
+
+def _unknown(word: str, nearest: Sequence[str]) -> str:
+    return f"{word} (nearest: {', '.join(nearest)})" if nearest else word
+
+
+def unknown_words(plan: Plan, numbers: Sequence[int]) -> list[str]:
+    """A sentence for each shot of `numbers` (and the words that all share) with words the model does not know."""
+    ids = {shot.number: f"shot {shot.number} ({shot.id})" for shot in plan.shots} | {0: "the story's own words"}
+    return [
+        f"{ids[words.number]}: not understood: {', '.join(_unknown(word, near) for word, near in words.unknown)}."
+        for words in plan.understanding
+        if words.unknown and (words.number == 0 or words.number in numbers)
+    ]
+
+
+def outcome_dict(outcome: Outcome, seconds: float) -> dict[str, Any]:
+    """What a run left, as plain data."""
+    manifest, folder = outcome.manifest, outcome.folder
+    times = manifest["timings"].get("shots", {})
+    keys = ("number", "id", "take", "seed", "frames", "seconds", "sparsity", "stale", "changed")
+    return {
+        "status": manifest["status"],
+        "out": str(folder.path),
+        "video": str(folder.video),
+        "contact_sheet": str(folder.contact_sheet),
+        "manifest": str(folder.manifest),
+        "routing": str(folder.routing),
+        "seconds": manifest["video"]["seconds"],
+        "rendered": outcome.rendered,
+        "stale": manifest["stale"],
+        "changed": manifest["changed"],
+        "missing": manifest["missing"],
+        "renew": outcome.renew,
+        "shots": [
+            {key: shot[key] for key in keys}
+            | {"clip": str(folder.path / shot["clip"]), "wall_seconds": times.get(str(shot["number"]))}
+            for shot in manifest["shots"]
+        ],
+        "wall_seconds": round(seconds, 3),
+    }
+
+
+def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
+    """The summary: a row a shot, where the files are, and what to do about stale shots."""
+    manifest = outcome.manifest
+    times = manifest["timings"].get("shots", {})
+    table = _table(manifest["title"] or None)
+    table.add_column("shot")
+    table.add_column("id")
+    for name in ("video", "time", "sparsity"):
+        table.add_column(name, justify="right")
+    table.add_column("")
+    for shot in manifest["shots"]:
+        number = shot["number"]
+        spent = clock(times[str(number)]) if number in outcome.rendered and str(number) in times else "kept"
+        marks = [word for word in ("stale", "changed") if shot[word]]
+        if len(shot["takes"]) > 0:
+            marks.append(f"take {shot['take']} of {max(shot['take'], *(take['take'] for take in shot['takes']))}")
+        table.add_row(
+            str(number), shot["id"], f"{shot['seconds']:g} s", spent, f"{shot['sparsity']:.1%}", ", ".join(marks)
+        )
+    console.print(table)
+    if not outcome.rendered:
+        console.print("Nothing had to be drawn.")
+    console.print(
+        f"{outcome.folder.video} ({clock(manifest['video']['seconds'])} of video in {clock(seconds)}), "
+        "with shots/, contact_sheet.png, manifest.json and routing.npz beside it.",
+        soft_wrap=True,
+    )
+    if manifest["stale"]:
+        console.print(f"{_listed(manifest['stale'])}: stale, drawn from memories of shots that have changed since.")
+    if manifest["changed"]:
+        console.print(f"{_listed(manifest['changed'])}: changed in the story, kept as drawn before.")
+    if outcome.renew:
+        console.print(f"Renew with: {outcome.renew}", soft_wrap=True)
+
+
+def _listed(numbers: Sequence[int]) -> str:
+    from moc.run.selection import named_shots
+
+    return named_shots(numbers).capitalize()
+
+
+def _table(title: str | None) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)

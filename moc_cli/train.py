@@ -1,0 +1,52 @@
+"""`moc train`: train a pocket model on the story world."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from moc_cli.options import parse_overrides
+
+
+def train(
+    config: Annotated[Path, typer.Argument(metavar="CONFIG.yaml", help="Training settings.")],
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write (default: runs/train/<config>)."),
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint in FOLDER.")] = False,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a setting of the file; repeatable."),
+    ] = None,
+    minutes: Annotated[
+        float | None, typer.Option("--minutes", min=0.0, help="Save and stop after about so many minutes.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
+) -> None:
+    """Train the built-in model, or a smaller one, on the synthetic story world."""
+    import yaml
+
+    from moc.training.run import train as run
+    from moc_cli.console import out as results
+    from moc_cli.console import print_json
+    from moc_cli.progress import TrainingProgress
+
+    folder = out or Path("runs") / "train" / config.stem
+    changes = {key: yaml.safe_load(value) for key, value in parse_overrides(overrides).items()}
+    began = time.monotonic()
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone speaks
+    try:
+        with TrainingProgress(quiet=quiet or not first) as progress:
+            weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"Stopped. Go on from the last checkpoint in {folder} with --resume.") from None
+    if as_json and first:
+        print_json({"weights": str(weights), "out": str(folder), "wall_seconds": time.monotonic() - began})
+    elif first and not quiet:
+        results().print(f"weights: {weights}")
