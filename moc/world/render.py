@@ -1,0 +1,347 @@
+"""Renders stories: a batch of integer tables in, pictures out, vectorised on CPU and CUDA.
+
+Every picture is first composed as part codes on a grid of 2 x 2 samples a pixel: a place, the weather, a prop, and up
+to two characters with their headwear, each one table look-up whose row and column offsets are found per frame (all
+transforms are scalings and mirrorings, so rows and columns separate). A palette per shot then turns codes into colours,
+and four samples make a pixel. Masks and boxes are read off the same codes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from torch import Tensor
+
+from moc.errors import MocError
+from moc.world import parts
+from moc.world.canvas import RES
+from moc.world.motion import PLACE_FOCUS, Motion, motion
+from moc.world.parts import FRONT, PARTS, ROLE, Part, Scene
+from moc.world.poses import PHASES
+from moc.world.schema import (
+    ACTIONS,
+    CHARACTER_ATTRIBUTES,
+    FEATURE,
+    HEIGHT,
+    INTERIORS,
+    KINDS,
+    MAX_CAST,
+    PEOPLE,
+    PLACES,
+    WIDTH,
+)
+from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SUPERSAMPLE, Atlas, Sheet, atlas
+from moc.world.story import StoryBatch
+
+_COLUMN = {name: i for i, name in enumerate(CHARACTER_ATTRIBUTES)}
+_CHUNK = {"cpu": 16, "cuda": 2048}  # frames composed at once: fits the cache, or a GPU's appetite
+_GROUND = {
+    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.PAVE, "kitchen": Scene.TILE_DARK, "forest": Scene.SOIL,
+    "beach": Scene.SAND, "library": Scene.WOOD, "station": Scene.PAVE, "rooftop": Scene.PAVE, "park": Scene.GRASS,
+}  # fmt: skip
+
+
+@dataclass
+class Rendered:
+    """Pictures of B stories, S shots and F frames, and where the characters are in them.
+
+    Attributes:
+        frames: uint8 `[B, S, F, 3, HEIGHT, WIDTH]`, RGB.
+        masks: uint8 `[B, S, F, HEIGHT, WIDTH]` or None: 0 scene, 1 + role where that character is seen (things it
+            holds included, puffs and notes not).
+        boxes: float32 `[B, S, F, MAX_CAST, 4]` or None: x0, y0, x1, y1 in pixels around each character's mask, x1 and
+            y1 exclusive; -1 where nobody is seen.
+    """
+
+    frames: Tensor
+    masks: Tensor | None = None
+    boxes: Tensor | None = None
+
+
+def render(
+    stories: StoryBatch,
+    *,
+    frames: int = 64,
+    start: int | Tensor = 0,
+    device: torch.device | str | None = None,
+    shots: slice | None = None,
+    masks: bool = False,
+) -> Rendered:
+    """Pictures of `stories`, a deterministic function of the batch.
+
+    Args:
+        stories: B stories of S shots.
+        frames: F, frames per shot.
+        start: first frame within each shot's own time line, one for all or a tensor that broadcasts to `[B, S]` (S
+            after `shots`). Frames `start` to `start + frames` equal that slice of a longer render.
+        device: where to render; the batch's own device by default.
+        shots: which shots to render; all by default.
+        masks: whether to return masks and boxes as well.
+
+    Raises:
+        MocError: if `frames` is below 1 or `start` is negative.
+    """
+    if frames < 1:
+        raise MocError(f"frames must be at least 1, got {frames}")
+    device = torch.device(device) if device is not None else stories.scene.device
+    stories = stories.to(device)
+    if shots is not None:
+        stories = _of_shots(stories, shots)
+    b, s = stories.scene.shape
+    start = torch.as_tensor(start, device=device, dtype=torch.int64)
+    if bool((start < 0).any()):
+        raise MocError(f"start must not be negative, got {int(start.min())}")
+    time = (start.expand(b, s)[..., None] + torch.arange(frames, device=device)).flatten()
+    shot = torch.arange(b * s, device=device).repeat_interleave(frames)
+
+    sprites = atlas(device)
+    looks = _looks(stories)
+    palette = shot_palettes(stories).flatten()
+    out = torch.empty((b * s * frames, 3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
+    mask = torch.empty((b * s * frames, HEIGHT, WIDTH), dtype=torch.uint8, device=device) if masks else None
+    step = _CHUNK.get(device.type, 64)
+    for first in range(0, len(time), step):
+        part = slice(first, first + step)
+        codes = _compose(sprites, looks, time[part], shot[part])
+        packed = palette[codes + (shot[part] * 256)[:, None, None]]
+        n = packed.shape[0]
+        summed = packed.view(n, HEIGHT, SUPERSAMPLE, WIDTH, SUPERSAMPLE).sum((2, 4), dtype=torch.int32)
+        for channel in range(3):
+            out[part, channel] = (((summed >> (10 * channel)) & 1023) + 2) >> 2
+        if mask is not None:
+            mask[part] = _mask(codes)
+    shape = (b, s, frames)
+    result = Rendered(out.view(*shape, 3, HEIGHT, WIDTH))
+    if mask is not None:
+        result.masks = mask.view(*shape, HEIGHT, WIDTH)
+        result.boxes = _boxes(mask).view(*shape, MAX_CAST, 4)
+    return result
+
+
+def _of_shots(stories: StoryBatch, shots: slice) -> StoryBatch:
+    return StoryBatch(
+        characters=stories.characters,
+        characters_named=stories.characters_named,
+        scenes=stories.scenes,
+        scenes_named=stories.scenes_named,
+        **{name: getattr(stories, name)[:, shots] for name in _SHOT_FIELDS},
+    )
+
+
+_SHOT_FIELDS = ("scene", "cast", "action", "camera", "time", "weather", "prop", "free")
+
+
+@dataclass
+class _Looks:
+    """What each shot shows, flat over shots (N = B * S); R = MAX_CAST."""
+
+    place: Tensor  # [N] sprite of the place
+    outdoors: Tensor  # [N] bool
+    weather: Tensor  # [N]
+    prop: Tensor  # [N]
+    camera: Tensor  # [N]
+    present: Tensor  # [N, R] bool
+    kind: Tensor  # [N, R]
+    action: Tensor  # [N, R]
+    size: Tensor  # [N, R]
+    headwear: Tensor  # [N, R] sprite of hat and scarf
+    free: Tensor  # [N, 16]
+
+
+def _pick(table: Tensor, slots: Tensor) -> Tensor:
+    """Rows of `table` `[B, slots, A]` named by `slots` `[B, ...]` (negative ones give row 0)."""
+    flat = slots.clamp(min=0).flatten(1)
+    rows = table.gather(1, flat[..., None].expand(-1, -1, table.shape[-1]))
+    return rows.view(*slots.shape, table.shape[-1])
+
+
+def _looks(stories: StoryBatch) -> _Looks:
+    scene = _pick(stories.scenes, stories.scene).flatten(0, 1)
+    who = _pick(stories.characters, stories.cast).flatten(0, 1).clamp(min=0)
+    device = scene.device
+    indoors = torch.tensor([p in INTERIORS for p in PLACES], device=device)
+    return _Looks(
+        place=scene[:, 0] * len(FEATURE) + scene[:, 3],
+        outdoors=~indoors[scene[:, 0]],
+        weather=stories.weather.flatten(),
+        prop=stories.prop.flatten(),
+        camera=stories.camera.flatten(),
+        present=stories.cast.flatten(0, 1) >= 0,
+        kind=who[..., _COLUMN["kind"]],
+        action=stories.action.flatten(0, 1),
+        size=who[..., _COLUMN["size"]],
+        headwear=who[..., _COLUMN["hat"]] * 2 + (who[..., _COLUMN["scarf"]] > 0),
+        free=stories.free.flatten(0, 1),
+    )
+
+
+@lru_cache(maxsize=8)
+def _colours(device: torch.device) -> dict[str, Tensor]:
+    """The colour tables of `moc.world.parts`, packed, on `device`."""
+
+    def pack(table: parts.Bytes) -> Tensor:
+        rgb = torch.from_numpy(table).to(device=device, dtype=torch.int32)
+        return rgb[..., 0] | rgb[..., 1] << 10 | rgb[..., 2] << 20
+
+    hair, hair_dark, muzzle = parts.hair_palettes()
+    scene = parts.scene_palette()
+    ground = [_GROUND[p] for p in PLACES]
+    shadow = (scene[:, :, [int(p in INTERIORS) for p in PLACES], ground] * 0.74).astype("uint8")
+    tables = {"scene": scene, "shadow": shadow, "character": parts.character_palette(), "coat": parts.coat_palette(),
+              "hair": hair, "hair_dark": hair_dark, "muzzle": muzzle}  # fmt: skip
+    for name, pair in {"wall": parts.wall_palettes(), "accent": parts.accent_palettes(), "hat": parts.hat_palettes(),
+                       "scarf": parts.scarf_palettes()}.items():  # fmt: skip
+        tables[name], tables[name + "_dark"] = pair
+    return {name: pack(table) for name, table in tables.items()}
+
+
+def shot_palettes(stories: StoryBatch) -> Tensor:
+    """The colour of every code in every shot, `[B, S, 256]` int32: red, green and blue in ten bits each, red lowest."""
+    colour = _colours(stories.scene.device)
+    scene = _pick(stories.scenes, stories.scene)
+    place, wall, accent = scene[..., 0], scene[..., 1], scene[..., 2]
+    indoors = torch.tensor([p in INTERIORS for p in PLACES], device=place.device).long()[place]
+    palette = torch.empty((*place.shape, 256), dtype=torch.int32, device=place.device)
+    palette[..., :ROLE] = colour["scene"][stories.time, stories.weather, indoors]
+    palette[..., Scene.SHADOW] = colour["shadow"][stories.time, stories.weather, place]
+    palette[..., Scene.WALL] = colour["wall"][wall]
+    palette[..., Scene.WALL_SHADE] = colour["wall_dark"][wall]
+    palette[..., Scene.ACCENT] = colour["accent"][accent]
+    palette[..., Scene.ACCENT_SHADE] = colour["accent_dark"][accent]
+
+    who = _pick(stories.characters, stories.cast).clamp(min=0)
+    look = {name: who[..., column] for name, column in _COLUMN.items()}
+    block = palette[..., ROLE:].unflatten(-1, (MAX_CAST, PARTS))
+    block[:] = colour["character"]
+    block[..., : Part.SKIN - ROLE] = colour["coat"][look["pattern"], look["coat"]]
+    coat, hair = colour["coat"][0, look["coat"], 0], colour["hair"][look["hair"]]
+    person = torch.tensor([k in PEOPLE for k in KINDS], device=place.device)[look["kind"]]
+    values = {
+        Part.HAIR: hair,
+        Part.FRONT_HAIR: hair,
+        Part.HAIR_DARK: colour["hair_dark"][look["hair"]],
+        Part.MUZZLE: colour["muzzle"][look["hair"]],
+        Part.SLEEVE: coat,
+        Part.HAND: torch.where(person, colour["character"][Part.SKIN - ROLE], hair),
+        Part.HAT: colour["hat"][look["hat_color"]],
+        Part.HAT_DARK: colour["hat_dark"][look["hat_color"]],
+        Part.SCARF: colour["scarf"][look["scarf"]],
+        Part.SCARF_DARK: colour["scarf_dark"][look["scarf"]],
+    }
+    for part, value in values.items():
+        block[..., part - ROLE] = value
+    return palette
+
+
+def _samples(count: int, device: torch.device) -> Tensor:
+    """Centres of the samples along an axis, in pixels."""
+    return (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / SUPERSAMPLE
+
+
+def _offsets(sheet: Sheet, u: Tensor, v: Tensor, sprite: Tensor) -> Tensor:
+    """Where in `sheet.codes` each sample of each frame falls.
+
+    u `[n, SAMPLES_X]` and v `[n, SAMPLES_Y]` are sample coordinates in the sprite (floats or ints), sprite is `[n]`.
+    """
+    column = (u.floor() + 1).clamp(0, sheet.columns - 1).to(torch.int32)
+    row = (v.floor() + 1).clamp(0, sheet.rows - 1).to(torch.int32) * sheet.columns
+    return (row + (sprite * sheet.size).to(torch.int32)[:, None])[:, :, None] + column[:, None, :]
+
+
+def _compose(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Tensor:
+    """Part codes of n frames, int32 `[n, SAMPLES_Y, SAMPLES_X]`; `time` and `shot` are `[n]`."""
+    device = time.device
+    present, action, kind = looks.present[shot], looks.action[shot], looks.kind[shot]
+    free = looks.free[shot]
+    m = motion(time, looks.camera[shot], action, present, kind, looks.size[shot], free)
+    xs, ys = _samples(SAMPLES_X, device), _samples(SAMPLES_Y, device)
+
+    box = sprites.places.box
+    u = ((xs - m.place_x[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[0] - box[0])) * RES
+    v = ((ys - m.place_y[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[1] - box[1])) * RES
+    codes = sprites.places.codes[_offsets(sprites.places, u, v, looks.place[shot])]
+    codes = _fall(sprites, codes, looks.weather[shot], looks.outdoors[shot], time, free[:, 14])
+
+    box = sprites.props.box
+    u = ((xs - m.prop_x[:, None]) / m.prop_scale[:, None] - box[0]) * RES
+    v = ((ys - m.prop_y[:, None]) / m.prop_scale[:, None] - box[1]) * RES
+    thing = sprites.props.codes[_offsets(sprites.props, u, v, looks.prop[shot])]
+    codes = torch.where(thing > 0, thing, codes)
+
+    body = (kind * len(ACTIONS) + action) * PHASES + m.phase
+    for layer in range(MAX_CAST):
+        role = (m.far_role + layer) % MAX_CAST
+        codes = _stand_in(sprites, codes, m, role, body, looks.headwear[shot], present, xs, ys)
+    return codes
+
+
+def _stand_in(
+    sprites: Atlas,
+    codes: Tensor,
+    m: Motion,
+    role: Tensor,
+    body: Tensor,
+    wear: Tensor,
+    present: Tensor,
+    xs: Tensor,
+    ys: Tensor,
+) -> Tensor:
+    """Lay each frame's character in `role` `[n]` over `codes`."""
+
+    def of(values: Tensor) -> Tensor:
+        return values.gather(1, role[:, None])
+
+    x, y, scale, flip, body = of(m.x), of(m.y), of(m.scale), of(m.flip), of(body)
+    box, hat_box = sprites.bodies.box, sprites.headwear.box
+    u = ((xs - x) * flip / scale - box[0]) * RES
+    v = ((ys - y) / scale - box[1]) * RES
+    u = torch.where(of(present), u, -2.0)  # nobody: onto the empty border
+    figure = sprites.bodies.codes[_offsets(sprites.bodies, u, v, body[:, 0])]
+    head = sprites.head[body[:, 0]]
+    u = u.floor() - (head[:, :1] + hat_box[0] * RES)
+    v = v.floor() - (head[:, 1:] + hat_box[1] * RES)
+    hat = sprites.headwear.codes[_offsets(sprites.headwear, u, v, of(wear)[:, 0])]
+    figure = torch.where((hat > 0) & (figure < FRONT) & of(present)[..., None], hat, figure)
+    figure = figure | ((figure >> 1) & (role * PARTS).to(torch.uint8)[:, None, None])
+    return torch.where(figure > 0, figure, codes)
+
+
+def _fall(sprites: Atlas, codes: Tensor, weather: Tensor, outdoors: Tensor, time: Tensor, shift: Tensor) -> Tensor:
+    """Rain and snow over the scene; indoors only in the windows."""
+    device = codes.device
+    start = (shift * SAMPLES_Y).floor().long()
+    down = torch.where(weather == 1, 22, 4)
+    across = torch.where(weather == 1, -7, 1)
+    row = (torch.arange(SAMPLES_Y, device=device) - (down * time + start)[:, None]) % SAMPLES_Y
+    column = (torch.arange(SAMPLES_X, device=device) - (across * time)[:, None]) % SAMPLES_X
+    row = row + weather[:, None] * SAMPLES_Y
+    falling = sprites.weather.flatten()[(row * SAMPLES_X)[:, :, None] + column[:, None, :]]
+    seen_through = (codes >= Scene.SKY_0) & (codes <= Scene.STAR_1)
+    return torch.where((falling > 0) & (outdoors[:, None, None] | seen_through), falling, codes)
+
+
+def _mask(codes: Tensor) -> Tensor:
+    """`[n, HEIGHT, WIDTH]` uint8 from codes: a pixel is a character's where at least half of its samples are."""
+    n = codes.shape[0]
+    owner = (codes >> 6).view(n, HEIGHT, SUPERSAMPLE, WIDTH, SUPERSAMPLE)
+    first, second = ((owner == 2 + role).sum((2, 4)) for role in range(MAX_CAST))
+    half = SUPERSAMPLE * SUPERSAMPLE // 2
+    return torch.where((first >= half) & (first >= second), 1, torch.where(second >= half, 2, 0)).to(torch.uint8)
+
+
+def _boxes(mask: Tensor) -> Tensor:
+    """Boxes `[n, MAX_CAST, 4]` of the masks `[n, HEIGHT, WIDTH]`."""
+    boxes = []
+    for role in range(MAX_CAST):
+        seen = mask == role + 1
+        edges = []
+        for axis, length in ((1, WIDTH), (2, HEIGHT)):
+            line = seen.any(axis)
+            where = torch.arange(length, device=mask.device)
+            edges.append((torch.where(line, where, length).amin(-1), torch.where(line, where, -2).amax(-1) + 1))
+        (x0, x1), (y0, y1) = edges
+        box = torch.stack([x0, y0, x1, y1], -1).float()
+        boxes.append(torch.where(x1[:, None] > 0, box, -1.0))
+    return torch.stack(boxes, 1)
