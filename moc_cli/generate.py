@@ -94,7 +94,6 @@ def generate(
 ) -> None:  # fmt: skip
     """Turn a story into a video."""
     from moc.errors import InputError
-    from moc.run import Request, default_out
     from moc.storyboard import load_storyboard
 
     together = [name for name, given in (("--shots", shots), ("--use-take", use_take), ("--force", force)) if given]
@@ -106,8 +105,11 @@ def generate(
             changes[key] = str(value)
     if seed is not None and not shots:
         changes["sampling.seed"] = str(seed)
+    board = load_storyboard(story)
+    from moc.run import Request, default_out  # after the story, so that its mistakes are told at once
+
     request = Request(
-        story=load_storyboard(story),
+        story=board,
         story_path=str(story),
         out=out or default_out(str(story)),
         overrides=changes,

@@ -107,7 +107,8 @@ class _Job:
         elif self.old:
             job = self.old["job"] or {"shots": [], "takes": 1, "seed": None}
             self.job = job | {"shots": sorted({*job["shots"], *missing}), "takes": max(job["takes"], request.takes)}
-            if request.takes > 1 and not job["shots"]:
+            joint = missing and self.story.sampling.mode == "joint"
+            if not job["shots"] and (request.takes > 1 or joint):
                 self.job["shots"] = list(range(1, total + 1))
             if not request.resume and not self.job["shots"] and self._files_exist():
                 return Outcome(self.folder, self.old, [], self._renew_command())

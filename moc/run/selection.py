@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from moc.errors import InputError
 
-_RANGE = re.compile(r"(\d{1,6})(-(\d{1,6})?)?|-(\d{1,6})")
+_RANGE = re.compile(r"([0-9]{1,6})(-([0-9]{1,6})?)?|-([0-9]{1,6})")
 
 
 def parse_shots(text: str, total: int) -> list[int]:
@@ -59,7 +59,7 @@ def parse_takes(text: str, total: int) -> dict[int, int]:
     """
     chosen: dict[int, int] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"(\d{1,6}):(\d{1,6})", part.strip())
+        match = re.fullmatch(r"([0-9]{1,6}):([0-9]{1,6})", part.strip())
         if not match:
             raise InputError(f"--use-take '{text}': '{part.strip()}' is not SHOT:TAKE such as 3:2.")
         shot, take = int(match[1]), int(match[2])

@@ -22,7 +22,7 @@ from moc.errors import InputError, MocError
 from moc.storyboard import Shot, Storyboard
 
 STEPS, LAYERS, HEADS = 2, 2, 3
-FPS, WIDTH, HEIGHT, FRAMES_PER_LATENT = 8, 24, 16, 4
+FPS, WIDTH, HEIGHT, FRAMES_PER_LATENT = 8, 32, 288, 4  # tall: shown as it is, so that encoding costs little
 
 
 class FakeBackbone:
@@ -100,8 +100,10 @@ class FakeBackbone:
             hasher.update(latents[earlier].tobytes() + story.shots[earlier - 1].prompt.encode())
         rng = np.random.default_rng(int.from_bytes(hasher.digest()[:8], "little"))
         count = self._latent_frames(shot)
-        values = rng.standard_normal((count, 2, 3)).astype(np.float16)
-        picture = np.kron(np.abs(values), np.ones((1, 8, 8), np.float16))[..., None] * np.array([60, 40, 50])
+        values = rng.standard_normal((count, 2, 2)).astype(np.float16)
+        picture = np.kron(np.abs(values), np.ones((1, HEIGHT // 2, WIDTH // 2), np.float16))[..., None] * np.array(
+            [60, 40, 50]
+        )
         frames = np.repeat(np.clip(picture, 0, 255).astype(np.uint8), FRAMES_PER_LATENT, axis=0)
         before = sum(self._latent_frames(s) for s in story.shots[: shot.number - 1])
         routing = rng.integers(0, 9, (STEPS, LAYERS, HEADS, count, before + count), dtype=np.uint32)

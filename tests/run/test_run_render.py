@@ -1,0 +1,394 @@
+"""What `render` leaves in a run folder, in process, with the fake model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from moc_testing import bytes_of, story_data, write_story
+from PIL import Image
+
+from moc.errors import InputError, MocError
+from moc.run import Listener, Outcome, Request, RunFolder, merged_story, plan_story, render, resume_hint
+from moc.run.lock import locked
+from moc.storyboard import load_storyboard
+from moc.video import read_frames
+
+
+class Recorder(Listener):
+    """Remembers what it hears."""
+
+    def __init__(self) -> None:
+        self.drawn: list[tuple[int, int]] = []
+        self.notes: list[str] = []
+
+    def shot_done(self, note: Any, seconds: float) -> None:
+        self.drawn.append((note.number, note.take))
+
+    def note(self, message: str) -> None:
+        self.notes.append(message)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    return write_story(tmp_path / "tale.yaml")
+
+
+@pytest.fixture
+def out(tmp_path: Path) -> Path:
+    return tmp_path / "run"
+
+
+def go(story: Path, out: Path, listener: Listener | None = None, **options: Any) -> Outcome:
+    return render(Request(load_storyboard(story), str(story), out, **options), listener)
+
+
+def change(story: Path, number: int, **values: Any) -> None:
+    """Change a shot of a story file."""
+    data = story_data()
+    data["shots"][number - 1].update(values)
+    write_story(story, data)
+
+
+def test_everything_is_there(story: Path, out: Path) -> None:
+    outcome = go(story, out)
+    assert outcome.rendered == [1, 2, 3, 4]
+    assert outcome.renew is None
+    assert {p.relative_to(out).as_posix() for p in out.rglob("*") if p.is_file()} == {
+        "video.mp4", "contact_sheet.png", "manifest.json", "routing.npz",
+        *(f"shots/0{n}_s{n}.mp4" for n in range(1, 5)), *(f"latents/0{n}.npz" for n in range(1, 5)),
+    }  # fmt: skip
+    clips = [len(list(read_frames(out / f"shots/0{n}_s{n}.mp4"))) for n in range(1, 5)]
+    assert clips == [16, 8, 16, 8]
+    assert len(list(read_frames(out / "video.mp4"))) == sum(clips)
+    with Image.open(out / "contact_sheet.png") as sheet:
+        assert sheet.width > 1000
+
+
+def test_manifest_tells_how_to_repeat(story: Path, out: Path) -> None:
+    go(story, out, overrides={"attention.top_k": "3"})
+    manifest = json.loads((out / "manifest.json").read_text())
+    assert manifest["status"] == "finished"
+    assert manifest["storyboard"]["attention"]["top_k"] == 3
+    assert manifest["overrides"] == {"attention.top_k": "3"}
+    assert manifest["seed"] == 7
+    assert len(manifest["model"]["weights_sha256"]) == 64
+    assert {"moc", "python", "torch", "platform"} <= manifest["versions"].keys()
+    assert manifest["device"]["kind"] == "cpu"
+    assert manifest["stale"] == manifest["changed"] == manifest["missing"] == []
+    assert [shot["id"] for shot in manifest["shots"]] == ["s1", "s2", "s3", "s4"]
+    assert all(0 < shot["sparsity"] < 1 for shot in manifest["shots"])
+    assert set(manifest["timings"]["shots"]) == {"1", "2", "3", "4"}
+    assert str(out) not in (out / "manifest.json").read_text(), "a run must not name places of this machine"
+
+
+def test_routing_counts(story: Path, out: Path) -> None:
+    go(story, out)
+    states = RunFolder(out).states()
+    with np.load(out / "routing.npz") as routing:
+        chunk_shot = routing["chunk_shot"]
+        assert chunk_shot.tolist() == [1] * 4 + [2] * 2 + [3] * 4 + [4] * 2
+        assert routing["shot_ids"].tolist() == ["s1", "s2", "s3", "s4"]
+        counts = routing["counts"]
+        assert counts.shape == (2, 3, 12, 12)
+        for number, state in states.items():
+            steps = routing[f"steps_{number:02d}"]
+            np.testing.assert_array_equal(steps, state.routing)
+            rows = counts[:, :, chunk_shot == number]
+            np.testing.assert_array_equal(rows[..., : steps.shape[-1]], steps.sum(0))
+            assert not rows[..., steps.shape[-1] :].any()
+
+
+def test_same_seed_same_bytes(story: Path, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        go(story, tmp_path / name)
+    assert bytes_of(tmp_path / "a") == bytes_of(tmp_path / "b")
+    go(story, tmp_path / "c", overrides={"sampling.seed": "8"})
+    assert bytes_of(tmp_path / "a")["video.mp4"] != bytes_of(tmp_path / "c")["video.mp4"]
+
+
+def test_finished_run_says_so(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out, manifest=True)
+    assert go(story, out).rendered == []
+    assert bytes_of(out, manifest=True) == before
+
+
+@pytest.mark.parametrize("lost", ["video.mp4", "shots/02_s2.mp4", "contact_sheet.png", "routing.npz"])
+def test_resume_mends_lost_files(story: Path, out: Path, lost: str) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    (out / lost).unlink()
+    with pytest.raises(InputError, match="--resume"):
+        go(story, out)
+    assert go(story, out, resume=True).rendered == []
+    assert bytes_of(out) == before
+
+
+def test_resume_mends_a_tampered_clip(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    (out / "shots/02_s2.mp4").write_bytes(b"oops")
+    go(story, out, resume=True)
+    assert bytes_of(out) == before
+
+
+def test_resume_draws_a_lost_shot_as_it_was(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    (out / "latents/02.npz").unlink()
+    assert go(story, out, resume=True).rendered == [2]
+    assert bytes_of(out) == before
+
+
+def test_damaged_state_is_said(story: Path, out: Path) -> None:
+    go(story, out)
+    (out / "latents/02.npz").write_bytes(b"PK but no archive")
+    with pytest.raises(MocError, match=r"02\.npz is damaged; remove it"):
+        go(story, out, resume=True)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [({"sampling.seed": "9"}, "sampling.seed is 7 there and 9 here"), ({"shots.2.prompt": "{mira} runs"}, "--shots 2")],
+)
+def test_other_run_is_kept(story: Path, out: Path, overrides: dict[str, str], words: str) -> None:
+    go(story, out)
+    before = bytes_of(out, manifest=True)
+    with pytest.raises(InputError, match="holds another run") as caught:
+        go(story, out, overrides=overrides)
+    assert words in str(caught.value)
+    assert bytes_of(out, manifest=True) == before
+    go(story, out, overrides=overrides, force=True)
+    assert bytes_of(out)["video.mp4"] != before["video.mp4"]
+
+
+def test_other_weights_are_another_run(story: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(story, out)
+    monkeypatch.setenv("MOC_FAKE_WEIGHTS", "newer")
+    with pytest.raises(InputError, match="weights"):
+        go(story, out, resume=True)
+
+
+def test_folder_with_other_things(story: Path, out: Path) -> None:
+    out.mkdir()
+    (out / "notes.txt").write_text("mine")
+    (out / "video.mp4").write_text("holiday")
+    with pytest.raises(InputError, match=r"video\.mp4, but no run of moc"):
+        go(story, out)
+    assert (out / "video.mp4").read_text() == "holiday"
+    go(story, out, force=True)
+    assert (out / "notes.txt").read_text() == "mine"
+    go(story, out, force=True, overrides={"sampling.seed": "1"})
+    assert (out / "notes.txt").read_text() == "mine", "--force removes a run's own files only"
+
+
+def test_shots_again_keeps_the_rest(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    outcome = go(story, out, shots="2", seed=99)
+    assert outcome.rendered == [2]
+    assert outcome.manifest["stale"] == [3, 4]
+    assert [shot["stale"] for shot in outcome.manifest["shots"]] == [False, False, True, True]
+    assert outcome.manifest["shots"][1]["seed"] == 99
+    assert outcome.renew == f"moc generate {story} --out {out} --shots 3-4"
+    after = bytes_of(out)
+    same = {name for name in before if before[name] == after[name]}
+    assert same == {
+        f"{kind}/0{n}{end}" for n in (1, 3, 4) for kind, end in (("shots", f"_s{n}.mp4"), ("latents", ".npz"))
+    }
+    renewed = go(story, out, shots="3-4")
+    assert renewed.manifest["stale"] == []
+    assert renewed.manifest["shots"][1]["seed"] == 99, "a chosen seed stays"
+    again = bytes_of(out)
+    assert again["shots/02_s2.mp4"] == after["shots/02_s2.mp4"]
+    assert again["shots/03_s3.mp4"] != after["shots/03_s3.mp4"]
+
+
+def test_shots_again_with_nothing_new_changes_nothing(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    outcome = go(story, out, shots="2-3")
+    assert outcome.rendered == [2, 3]
+    assert outcome.manifest["stale"] == []
+    assert bytes_of(out) == before
+
+
+def test_changed_story(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    data = story_data()
+    data["shots"][1]["prompt"] = data["shots"][3]["prompt"] = "{mira} dances"
+    write_story(story, data)
+    heard = Recorder()
+    outcome = go(story, out, heard, shots="2")
+    assert any("shot 4" in note and "add" in note for note in heard.notes)
+    assert outcome.manifest["changed"] == [4]
+    assert outcome.manifest["stale"] == [3, 4]
+    assert outcome.renew is not None
+    assert outcome.renew.endswith("--shots 3-4")
+    assert bytes_of(out)["shots/04_s4.mp4"] == before["shots/04_s4.mp4"]
+    done = go(story, out, shots="3-")
+    assert done.manifest["changed"] == done.manifest["stale"] == []
+    fresh = out.with_name("fresh")
+    go(story, fresh)
+    assert bytes_of(fresh) == bytes_of(out), "renewed step by step or at once: the same bytes"
+
+
+def test_memory_is_as_it_was_drawn(story: Path, out: Path) -> None:
+    """A kept shot enters later ones as it was drawn, even where the file says something else by now."""
+    go(story, out)
+    before = bytes_of(out)
+    change(story, 1, prompt="{mira} dances")
+    go(story, out, shots="3")
+    assert bytes_of(out)["latents/03.npz"] == before["latents/03.npz"]
+
+
+def test_story_grows(story: Path, out: Path) -> None:
+    go(story, out)
+    write_story(story, story_data(6))
+    with pytest.raises(InputError, match="--shots 5-6"):
+        go(story, out)
+    with pytest.raises(InputError, match="5 are not rendered yet"):
+        go(story, out, shots="6")
+    assert go(story, out, shots="5-").rendered == [5, 6]
+    fresh = out.with_name("fresh")
+    go(story, fresh)
+    assert bytes_of(fresh) == bytes_of(out)
+    write_story(story, story_data(3))
+    with pytest.raises(InputError, match="shots up to 6, the story now 3"):
+        go(story, out, shots="2")
+
+
+def test_first_shots_first(story: Path, out: Path) -> None:
+    assert go(story, out, shots="-2").manifest["missing"] == [3, 4]
+    assert len(list(read_frames(out / "video.mp4"))) == 24
+    with pytest.raises(InputError, match="2 of 4 shots are done"):
+        go(story, out)
+    assert go(story, out, resume=True).rendered == [3, 4]
+    fresh = out.with_name("fresh")
+    go(story, fresh)
+    assert bytes_of(fresh) == bytes_of(out)
+
+
+def test_renamed_shot_leaves_no_clip_behind(story: Path, out: Path) -> None:
+    go(story, out)
+    change(story, 2, id="new_name")
+    go(story, out, shots="2")
+    assert (out / "shots/02_new_name.mp4").exists()
+    assert not (out / "shots/02_s2.mp4").exists()
+
+
+def test_takes(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    heard = Recorder()
+    outcome = go(story, out, heard, shots="2", takes=3)
+    assert heard.drawn == [(2, 2), (2, 3)], "the first take is there already"
+    assert outcome.manifest["stale"] == []
+    assert {n: b for n, b in bytes_of(out).items() if "take" not in n} == before
+    takes = outcome.manifest["shots"][1]["takes"]
+    assert [(take["take"], take["seed"]) for take in takes] == [(2, 8), (3, 9)]
+    clips = bytes_of(out)
+    assert len({clips[f"shots/02_s2{take}.mp4"] for take in ("", ".take2", ".take3")}) == 3
+
+
+def test_use_take_and_back(story: Path, out: Path) -> None:
+    go(story, out)
+    before = bytes_of(out)
+    go(story, out, shots="2", takes=2)
+    outcome = go(story, out, use_takes="2:2")
+    assert outcome.rendered == []
+    assert outcome.manifest["stale"] == [3, 4]
+    assert outcome.manifest["shots"][1]["take"] == 2
+    after = bytes_of(out)
+    assert after["shots/02_s2.mp4"] == after["shots/02_s2.take2.mp4"]
+    assert after["shots/02_s2.take1.mp4"] == before["shots/02_s2.mp4"]
+    assert len(list(read_frames(out / "video.mp4"))) == 48
+    back = go(story, out, use_takes="2:1")
+    assert back.manifest["stale"] == []
+    assert {n: b for n, b in bytes_of(out).items() if "take" not in n} == before
+    with pytest.raises(InputError, match="has no take 5; it has 1, 2"):
+        go(story, out, use_takes="2:5")
+
+
+def test_takes_of_a_whole_new_run(story: Path, out: Path) -> None:
+    heard = Recorder()
+    go(story, out, heard, takes=2)
+    assert heard.drawn == [(n, 1) for n in range(1, 5)] + [(n, 2) for n in range(1, 5)]
+
+
+def test_a_take_equals_its_seed(story: Path, out: Path) -> None:
+    go(story, out, shots="1-2", takes=2)
+    other = out.with_name("other")
+    go(story, other, shots="1-2")
+    go(story, other, shots="2", seed=8)
+    assert bytes_of(out)["shots/02_s2.take2.mp4"] == bytes_of(other)["shots/02_s2.mp4"]
+
+
+def test_overrides_stay_with_the_run(story: Path, out: Path) -> None:
+    go(story, out, shots="-2", overrides={"attention.top_k": "2"})
+    request = Request(load_storyboard(story), str(story), out, resume=True)
+    assert merged_story(request)[0].attention.top_k == 2
+    assert go(story, out, resume=True).manifest["overrides"] == {"attention.top_k": "2"}
+    with pytest.raises(InputError, match="top_k is 2 there and None here"):
+        go(story, out)
+
+
+def test_joint_mode(story: Path, out: Path) -> None:
+    outcome = go(story, out, overrides={"sampling.mode": "joint"})
+    assert outcome.rendered == [1, 2, 3, 4]
+    before = bytes_of(out)
+    (out / "latents/03.npz").unlink()
+    assert go(story, out, resume=True).rendered == [1, 2, 3, 4], "shots of a joint run are drawn together"
+    assert bytes_of(out) == before
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"device": "tpu"}, "tpu"), ({"device": "cuda:9999"}, "cuda"), ({"takes": 0}, "--takes"),
+        ({"shots": "9"}, "1 to 4"), ({"use_takes": "1:2"}, "no run"), ({"overrides": {"model": "nix"}}, "known are"),
+        ({"overrides": {"model": "no/such.safetensors"}}, "does not exist"),
+        ({"overrides": {"global_prompt": "impossible"}}, "impossible"), ({"shots": "3"}, "needs the shots before it"),
+    ],
+)  # fmt: skip
+def test_wrong_requests_leave_nothing(story: Path, out: Path, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(InputError) as caught:
+        go(story, out, **options)
+    assert words in str(caught.value)
+    assert not out.exists()
+
+
+def test_failing_model_leaves_nothing_half(story: Path, out: Path) -> None:
+    with pytest.raises(MocError, match="failed"):
+        go(story, out, overrides={"global_prompt": "failing"})
+    assert [p.name for p in out.iterdir()] == ["manifest.json"]
+    assert "0 of 4 shots are kept" in resume_hint(Request(load_storyboard(story), str(story), out))
+
+
+def test_busy_folder(story: Path, out: Path) -> None:
+    with locked(out), pytest.raises(MocError, match="being written by another moc"):
+        go(story, out)
+
+
+def test_out_is_a_file_or_damaged(story: Path, out: Path) -> None:
+    out.write_text("")
+    with pytest.raises(InputError, match="is a file"):
+        go(story, out)
+    out.unlink()
+    go(story, out)
+    (out / "manifest.json").write_text("{")
+    with pytest.raises(InputError, match="damaged"):
+        go(story, out, resume=True)
+
+
+def test_plan(story: Path, out: Path) -> None:
+    request = Request(load_storyboard(story), str(story), out)
+    assert plan_story(request)[1] == [1, 2, 3, 4]
+    go(story, out, shots="-2")
+    assert plan_story(Request(request.story, str(story), out, resume=True))[1] == [3, 4]
+    assert plan_story(Request(request.story, str(story), out, shots="2-3"))[1] == [2, 3]
