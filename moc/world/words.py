@@ -288,9 +288,10 @@ WEATHER = {
     "clear": "clear, sunny, sunshine, sunlit, cloudless, clear sky, blue sky, clear weather, fine weather, in sun, "
     "dry weather, sun shines, sun is shining, fair weather, good weather, clear skies, blue skies, no rain, no snow",
     "rain": "rain, rainy, raining, rains, drizzle, drizzly, drizzling, downpour, rainfall, rainstorm, shower, storm, "
-    "stormy, thunderstorm, raindrops, pouring rain, in wet, rain falls, rainswept, pouring",
+    "stormy, thunderstorm, raindrops, pouring rain, in wet, rain falls, rainswept, pouring, it rains, it is raining, "
+    "it rained, it drizzles, it pours",
     "snow": "snow, snowy, snowing, snows, snowfall, snowstorm, blizzard, snowflakes, snow falls, falling snow, "
-    "snow covered, snowbound, flurries",
+    "snow covered, snowbound, flurries, it snows, it is snowing, it snowed",
 }
 PROPS = {
     "bench": "bench, benches, park bench, wooden bench",
@@ -341,7 +342,7 @@ FUNCTION_WORDS = (
     "sometimes, yet, already, almost, nearly, next, last, first, second, third, final, same, such, own, any, "
     "somebody, someone, everybody, everyone, nobody, each other, one another, side by side, hand in hand, aside, "
     "apart, ahead, forward, do, does, did, far, nearby, close, close by, in front, at last, at once, of course, time, "
-    "times, moment, minute, hour, today, tomorrow, everywhere, somewhere, not far"
+    "times, moment, minute, hour, today, tomorrow, everywhere, somewhere, not far, it is, it was"
 )
 
 # Known, but without effect on the picture: said so honestly. Nouns end a noun phrase ("a red handbag": nothing red).
