@@ -212,7 +212,7 @@ class _Writer:
         extras = [where] if where else []
         if shot.prop != "none":
             near = self.rng.choice(("next to", "beside", "by", "near", "behind"))
-            extras.append(f"{near} {_a(self.pick(w.PROPS[shot['prop']]))}")
+            extras.append(f"{near} {_a(self.pick(w.PROPS[shot.prop]))}")
         for attribute in ("time", "weather"):
             if shot.mood[attribute] != defaults[attribute] or self.maybe(0.2):
                 extras.append(self.pick(_WHEN[shot.mood[attribute]]))
