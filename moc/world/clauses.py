@@ -47,7 +47,7 @@ class Event:
             effect), "undrawn" (known, but the world has no such value) or "unknown".
         text: the words that say it.
         attribute, value: for facts; `value` also for the kind, pronoun, action, place, and the colour of a fitting.
-        strength: as in `vocabulary.Entry`.
+        strength: as in `vocabulary.Entry`; for kinds, how many are meant (each is an event of its own).
         definite: for kinds, whether it was "the dog" rather than "a dog".
         where: for fittings, the place they belong to ("" for any); "noun" for silent nouns, which end a phrase.
         loose: for facts that no noun carries ("tall, with ..."): they hold only in a description.
@@ -332,8 +332,9 @@ class _Reader:
             self.events[last] = replace(self.events[last], value=entry.value, text=f"{self.events[last].text} {text}")
             return
         definite = self.determiner in POSSESSIVES or self.determiner in ("the", "this", "that")
-        for _ in range(max(1, self.count or entry.strength)):
-            self._emit("kind", text, value=entry.value, definite=definite)
+        count = max(1, self.count or entry.strength)
+        for _ in range(count):
+            self._emit("kind", text, value=entry.value, definite=definite, strength=count)
 
     def _fact(self, attribute: str, value: str, text: str, loose: bool = False) -> None:
         self._emit("fact", text, attribute=attribute, value=value, loose=loose)

@@ -81,6 +81,12 @@ class Understanding:
     notes: list[str]
 
 
+_THINGS = {
+    "hair": "hair, fur and metal", "coat": "coats", "hat_color": "hats", "scarf": "scarves", "wall": "walls",
+    "accent": "bright fittings",
+}  # fmt: skip
+
+
 def understand_story(story: StoryText) -> Understanding:
     """Reads a story. Never raises for its content: what does not fit is in `problems`."""
     return StoryReader(story).understand()
@@ -137,8 +143,8 @@ class StoryReader:
         """A known word for what the world does not have: "a black coat"."""
         log.add(event.text)
         values = ", ".join(dict.fromkeys(COLOR_AS[event.attribute].values()))
-        thing = event.attribute.replace("hat_color", "hat")
-        self.notes.append(f"{where}: '{event.text}' can't be drawn and stays open; {thing} can be {values}")
+        things = _THINGS[event.attribute]
+        self.notes.append(f"{where}: '{event.text}' can't be drawn and stays open; {things} come in {values}")
 
     def _read_global(self) -> None:
         log = Log()
@@ -161,7 +167,7 @@ class StoryReader:
         where = f"characters.{name}"
         for event in read_clauses(text):
             if event.what == "unknown":
-                log.unknown.append(event.text)
+                log.add(event.text) if event.text == name.lower() else log.unknown.append(event.text)
             elif event.what == "kind" and not person.main:
                 person.main = event.value
                 log.add(event.text, f"{name}: kind = {event.value}")

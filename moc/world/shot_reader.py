@@ -41,14 +41,19 @@ class ShotReader:
         self.person = ""  # whom looks are said of just now
         self.early: list[tuple[Event, int]] = []  # looks said before anybody is mentioned
         self.acts: list[tuple[Act, str]] = []
+        self.previous = Event("stop")
         story.words.append(Words(number))
 
     def read(self, last_scene: str | None) -> ReadShot:
         events = read_clauses(self.story.bare_names(self.text.prompt))
         self._camera_field()
         scene = self._scene(events, last_scene)
-        for event in events:
-            self._event(event, scene)
+        for event, following in zip(events, [*events[1:], Event("stop")], strict=True):
+            if event.what == "pronoun":
+                self._pronoun(event, following)
+            else:
+                self._event(event, scene)
+            self.previous = event
         actions = self.subjects.actions()
         for act, text in self.acts:
             doers = [name for name, best in actions.items() if best == act]
@@ -111,17 +116,21 @@ class ShotReader:
             self._name(event)
         elif what == "kind":
             taken = self.subjects.cast if event.strength > 1 else ()
+            if event.strength > 1 and event == self.previous:  # the other one of "two cats"
+                self.subjects.link("and", event.text)
             name = story.somebody(event.value, event.definite, taken)
             self.log.add(event.text, f"{name}: kind = {event.value}")
             self._mention(name)
-        elif what == "pronoun":
-            self._pronoun(event)
+        elif what == "action" and event.text == "waves" and not self.subjects.cast:
+            self.log.add(event.text)  # those of the sea
         elif what == "action":
             act = Act(event.value, event.strength, self.log.add(event.text))
             self.acts.append((act, event.text))
             self.subjects.act(act)
         elif what == "unknown":
-            self.log.unknown.append(event.text)
+            known = event.text in self.story.people
+            self.log.add(event.text) if known else self.log.unknown.append(event.text)
+            self.subjects.unknown()
         elif what == "undrawn":
             story.undrawn(self.log, event, f"shot {self.number}")
         elif what == "fact" and event.attribute in CHARACTER_ATTRIBUTES:
@@ -162,8 +171,11 @@ class ShotReader:
         for event, word in early:
             self._look(event, word)
 
-    def _pronoun(self, event: Event) -> None:
+    def _pronoun(self, event: Event, following: Event) -> None:
         names: list[str] = []
+        if event.value == "it" and not self.subjects.cast and following.what != "action":
+            self.log.add(event.text)  # "it starts to snow"
+            return
         if event.value == "they":
             names = list(self.subjects.cast or self.story.last_cast)
         else:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 
 from moc.world.vocabulary import IDLE
 
+_JOINT = ("walk", "run", "dance")  # done together with a direct object
+
 
 @dataclass(frozen=True)
 class Act:
@@ -29,6 +31,7 @@ class _Group:
     members: list[str]
     acts: list[Act] = field(default_factory=list)
     companion_of: _Group | None = None
+    closed: bool = False
 
 
 class Subjects:
@@ -55,6 +58,11 @@ class Subjects:
         if self._link in ("preposition", "companion", "act"):
             self._link = ""
 
+    def unknown(self) -> None:
+        """An unknown word, maybe a verb: whoever comes next is no part of the group ("the dog yodels and ...")."""
+        if self._latest is not None:
+            self._latest.closed = True
+
     def stop(self) -> None:
         """A sentence ends: the subject is who is spoken of."""
         self._latest, self._link = self._subject, "stop"
@@ -64,11 +72,14 @@ class Subjects:
         if name not in self.cast:
             self.cast.append(name)
         latest, subject = self._latest, self._subject
-        if self._link == "and" and latest is not None and not latest.acts:
+        if self._link == "and" and latest is not None and not (latest.acts or latest.closed):
             latest.members.append(name)
         elif self._link == "companion" and subject is not None:
             self._latest = self._new([name], companion_of=subject)
-        elif self._link in ("preposition", "act") and subject is not None:
+        elif self._link == "act" and subject is not None:  # "{mira} walks {rex}", "{mira} meets {leo}"
+            joint = bool(subject.acts) and subject.acts[-1].value in _JOINT
+            self._latest = self._new([name], companion_of=subject if joint else None)
+        elif self._link == "preposition" and subject is not None:
             self._latest = self._new([name])
         else:
             follows = subject if self._link == "and" else None

@@ -166,7 +166,7 @@ def _suggestible() -> tuple[str, ...]:
 @lru_cache(maxsize=1024)
 def nearest_words(word: str, count: int = 3) -> tuple[str, ...]:
     """Known words that mean something and are spelt much like `word`, the most alike first (maybe none)."""
-    return tuple(difflib.get_close_matches(plain(word), _suggestible(), n=count, cutoff=0.7))
+    return tuple(difflib.get_close_matches(plain(word), _suggestible(), n=count, cutoff=0.78))
 
 
 def camera_value(text: str) -> str | None:

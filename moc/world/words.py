@@ -221,7 +221,8 @@ ACTION_LOOSE = {
 ACTION_IDLE = {
     "stand": "stand, wait, pause, look, watch, gaze, stare, listen, smile, laugh, talk, chat, pose, stop, linger, "
     "stay, stand still, look around, look up, look out, meet, think, wonder, glance, speak, whisper, sing, stand up, "
-    "lean, admire, hesitate, breathe, grin, nod, wait for, look back, look on, hum, stand there, shiver, sigh, peer",
+    "lean, admire, hesitate, breathe, grin, nod, wait for, look back, look on, hum, stand there, shiver, sigh, peer, "
+    "bark, meow, purr, growl, sniff, whistle",
 }
 ACTION_WORDS = {
     "drink": "with cup in hand, cup in hand, mug in hand",
