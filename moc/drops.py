@@ -14,6 +14,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from moc.candidates import Candidates
+
 _WORD = 0xFFFFFFFF
 # Odd multipliers below 2^31: the product with a 32-bit word never overflows int64.
 _ROUNDS = ((16, 0x7FEB352D), (15, 0x31848BAB), (14, 0x45D9F3B))
@@ -83,25 +85,24 @@ def drop_off(chosen: Tensor, draw: Draw, p_max: float) -> Tensor:
     return chosen.masked_fill(place < dropped[..., None], -1)
 
 
-def drop_in(chosen: Tensor, draw: Draw, rate: float, most: int, limit: int, own: tuple[Tensor, Tensor]) -> Tensor:
+def drop_in(chosen: Tensor, draw: Draw, rate: float, most: int, candidates: Candidates) -> Tensor:
     """Draws min(Poisson(rate), most) distinct ranks per query, uniform over the admissible ones not yet chosen.
 
     Args:
         chosen: [B, H, R, W] ranks that top-k chose, -1 where there is none.
         rate: mean of the Poisson draw.
         most: the most ranks drawn, the width of the result.
-        limit: ranks 0:limit are candidates,
-        own: [R] each; ranks own[0]:own[1] of them are mandatory links and not admissible.
+        candidates: what each row may pick.
 
     Returns:
         [B, H, R, most] ranks, -1 where none was drawn or none was left.
     """
-    low, high = own
+    low, high = candidates.low, candidates.high
     gap = high - low
     # Admissible ranks, renumbered without the mandatory gap: 0 .. limit - gap - 1.
     taken = torch.where(chosen >= high[:, None], chosen - gap[:, None], chosen)
     taken = taken.masked_fill(chosen < 0, _FAR).sort(-1).values
-    free = (limit - gap) - (chosen >= 0).sum(-1)
+    free = (candidates.limit - gap) - (chosen >= 0).sum(-1)
     wanted = _poisson(draw.words(3), rate, most)
     drawn = []
     for i in range(most):

@@ -149,6 +149,15 @@ class TokenLayout:
         """Chunk ids start:stop of a shot's video."""
         return self._video_chunks[self._index(shot)]
 
+    def video_ranks(self, shot: int) -> tuple[int, int]:
+        """Places start:stop of a shot's chunks among the video chunks of the stream."""
+        return self._video_ranks[self._index(shot)]
+
+    @property
+    def num_video_chunks(self) -> int:
+        """Video chunks of the stream."""
+        return self._video_ranks[-1][1] if self.shots else 0
+
     def chunk_edges(self) -> tuple[int, ...]:
         """`chunk_bounds` as plain integers."""
         return self._chunk_edges
@@ -158,17 +167,17 @@ class TokenLayout:
     @cached_property
     def shot_ids(self) -> Tensor:
         """[L] int64: number of each token's shot, 0 for the global text."""
-        return self._per_token(self.chunk_shot)
+        return self.per_token(self.chunk_shot)
 
     @cached_property
     def is_text(self) -> Tensor:
         """[L] bool: whether each token is text."""
-        return self._per_token(self.chunk_is_text)
+        return self.per_token(self.chunk_is_text)
 
     @cached_property
     def chunk_ids(self) -> Tensor:
         """[L] int64: chunk of each token."""
-        return self._per_token(torch.arange(self.num_chunks, device=self.device))
+        return self.per_token(torch.arange(self.num_chunks, device=self.device))
 
     @cached_property
     def frame_ids(self) -> Tensor:
@@ -284,7 +293,13 @@ class TokenLayout:
             ranges.append((start, chunk))
         return tuple(ranges)
 
-    def _per_token(self, per_chunk: Tensor) -> Tensor:
+    @cached_property
+    def _video_ranks(self) -> tuple[tuple[int, int], ...]:
+        edges = accumulate((last - first for first, last in self._video_chunks), initial=0)
+        return tuple(pairwise(edges))
+
+    def per_token(self, per_chunk: Tensor) -> Tensor:
+        """[C] values of chunks, on the layout's device -> [L] values of their tokens."""
         return per_chunk.repeat_interleave(self.chunk_bounds.diff(), output_size=self.length)
 
     def _index(self, shot: int) -> int:

@@ -10,13 +10,18 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
 
 import torch
 from torch import Tensor
 
+from moc.candidates import Candidates, candidates_of, video_chunks
 from moc.config import MoCConfig
 from moc.drops import Draw, drop_in, drop_off
 from moc.layout import TokenLayout
+
+__all__ = ["Candidates", "Routing", "candidates_of", "pool", "resolve_range", "route", "top_chunks"]
 
 SCORES_AT_ONCE = 1 << 24  # scores held at a time, 64 MiB of float32
 NONE = -1
@@ -103,6 +108,7 @@ def route(
     *,
     q_range: tuple[int, int] | None = None,
     descriptors: Tensor | None = None,
+    candidates: Candidates | None = None,
     seed: int | None = None,
     layer: int = 0,
     head_offset: int = 0,
@@ -120,6 +126,7 @@ def route(
         config: the method's settings; `chunk_tokens` must be the layout's.
         q_range: start:stop of the stream that the query rows stand for, the whole stream when None.
         descriptors: [B, H, C, D] from `pool`, when they are at hand.
+        candidates: which chunks each row may pick, when that is not what the layout and the config say.
         seed: turns on drop-off and drop-in (training) and seeds them; give every step its own.
         layer: index of the layer, part of the random key.
         head_offset: global index of head 0, where heads are split over devices.
@@ -147,45 +154,71 @@ def route(
         raise ValueError(
             f"descriptors must be {[batch, heads, layout.num_chunks, width]}, got {list(descriptors.shape)}"
         )
-    dropping = seed is not None and config.drop_off_max > 0
-    adding = seed is not None and config.drop_in_rate > 0 and config.drop_in_max > 0
-    columns = config.top_k + (config.drop_in_max if adding else 0)
-    indices = torch.full((batch, heads, rows, columns), NONE, dtype=torch.int32, device=q_BHLD.device)
-    if columns == 0:
-        return Routing(indices)
+    if candidates is None:
+        candidates = candidates_of(layout, config, (start, stop), q_BHLD.device)
+    elif len(candidates.limit) != rows:
+        raise ValueError(f"candidates are given for {len(candidates.limit)} rows, the queries have {rows}")
     with torch.no_grad(), torch.autocast(q_BHLD.device.type, enabled=False):  # scores stay float32
-        table = layout.to(q_BHLD.device).cached("video_chunks", lambda: _video_chunks(layout, q_BHLD.device))
-        wide = torch.promote_types(q_BHLD.dtype, torch.float32)
-        keys = descriptors.detach().index_select(2, table).to(wide)
-        for seg in _segments(layout, config, start, stop):
-            if seg.limit == 0:
-                continue
-            block = max(1, SCORES_AT_ONCE // (batch * heads * seg.limit))
-            for a in range(seg.start, seg.stop, block):
-                b = min(a + block, seg.stop)
-                own = _own_ranks(layout, config, seg, a, b, q_BHLD.device)
-                scores = q_BHLD[:, :, a - start : b - start].detach().to(wide) @ keys[:, :, : seg.limit].mT
-                if seg.masked:
-                    rank = torch.arange(seg.limit, device=scores.device)
-                    scores.masked_fill_((rank >= own[0][:, None]) & (rank < own[1][:, None]), -torch.inf)
-                picked = chosen = top_chunks(scores, config.top_k)
-                if seed is not None and (dropping or adding):
-                    draw = Draw.of(
-                        seed=seed,
-                        layer=layer,
-                        batch=(batch_offset, batch_offset + batch),
-                        heads=(head_offset, head_offset + heads),
-                        rows=(a, b),
-                        device=scores.device,
-                    )
-                    if dropping:
-                        picked = drop_off(chosen, draw, config.drop_off_max)
-                    if adding:
-                        added = drop_in(chosen, draw, config.drop_in_rate, config.drop_in_max, seg.limit, own)
-                        picked = torch.cat([picked, added], -1)
-                ids = torch.where(picked >= 0, table[picked.clamp(min=0)], NONE)
-                indices[:, :, a - start : b - start, : ids.shape[-1]] = ids
-    return Routing(indices)
+        table = video_chunks(layout, q_BHLD.device)
+        chosen = _choose(q_BHLD.detach(), descriptors.detach().index_select(2, table), candidates, config.top_k)
+        ranks = chosen
+        if seed is not None:
+            draw = Draw.of(
+                seed=seed,
+                layer=layer,
+                batch=(batch_offset, batch_offset + batch),
+                heads=(head_offset, head_offset + heads),
+                rows=(start, stop),
+                device=table.device,
+            )
+            if config.drop_off_max > 0:
+                ranks = drop_off(chosen, draw, config.drop_off_max)
+            if config.drop_in_rate > 0 and config.drop_in_max > 0:
+                added = drop_in(chosen, draw, config.drop_in_rate, config.drop_in_max, candidates)
+                ranks = torch.cat([ranks, added], -1)
+        if not len(table):
+            return Routing(ranks.int())
+        return Routing(torch.where(ranks >= 0, table[ranks.clamp(min=0)], NONE).int())
+
+
+def _choose(q_BHLD: Tensor, keys_BHND: Tensor, candidates: Candidates, k: int) -> Tensor:
+    """[B, H, Lq, k] int64 ranks of the best candidates, best first, -1 where fewer are admissible."""
+    batch, heads, rows, _ = q_BHLD.shape
+    if _fused(q_BHLD, k):
+        from moc.attention.triton.topk import top_chunks_fused
+
+        limits = candidates.limit, candidates.low, candidates.high
+        return top_chunks_fused(q_BHLD, keys_BHND, *limits, k).long()
+    wide = torch.promote_types(q_BHLD.dtype, torch.float32)
+    ranks = torch.full((batch, heads, rows, k), NONE, dtype=torch.int64, device=q_BHLD.device)
+    if k == 0:
+        return ranks
+    keys_BHND = keys_BHND.to(wide)
+    for first, last, limit, masked in candidates.runs:
+        if limit == 0:
+            continue
+        block = max(1, SCORES_AT_ONCE // (batch * heads * limit))
+        for a in range(first, last, block):
+            b = min(a + block, last)
+            scores = q_BHLD[:, :, a:b].to(wide) @ keys_BHND[:, :, :limit].mT
+            if masked:
+                rank = torch.arange(limit, device=scores.device)
+                own = (rank >= candidates.low[a:b, None]) & (rank < candidates.high[a:b, None])
+                scores.masked_fill_(own, -torch.inf)
+            ranks[:, :, a:b] = top_chunks(scores, k)
+    return ranks
+
+
+@cache
+def _has_triton() -> bool:
+    return find_spec("triton") is not None
+
+
+def _fused(q: Tensor, k: int) -> bool:
+    """Whether the one-pass kernel takes these queries: it makes the same choice without ever writing the scores."""
+    width = q.shape[-1]
+    halves = q.dtype in (torch.bfloat16, torch.float16, torch.float32)
+    return q.is_cuda and halves and 0 < k <= 64 and 16 <= width <= 256 and width & (width - 1) == 0 and _has_triton()
 
 
 def top_chunks(scores: Tensor, k: int) -> Tensor:
@@ -223,52 +256,6 @@ def resolve_range(layout: TokenLayout, q_range: tuple[int, int] | None) -> tuple
     if not 0 <= start <= stop <= layout.length:
         raise ValueError(f"q_range must lie within 0:{layout.length}, got {start}:{stop}")
     return start, stop
-
-
-@dataclass(frozen=True)
-class _Segment:
-    """Rows of one shot's video. Candidates are video chunks by rank, their place among the stream's video chunks."""
-
-    shot: int
-    start: int  # first row, in the stream
-    stop: int
-    ranks: tuple[int, int]  # ranks of the shot's own chunks
-    limit: int  # ranks 0:limit are candidates
-    masked: bool  # whether mandatory ranks lie among them
-
-
-def _segments(layout: TokenLayout, config: MoCConfig, start: int, stop: int) -> list[_Segment]:
-    segments, rank = [], 0
-    total = int((~layout.chunk_is_text).sum()) if not config.causal else 0
-    for number in layout.shot_numbers:
-        first, last = layout.video_chunks(number)
-        own = (rank, rank + last - first)
-        rank = own[1]
-        a, b = layout.video_range(number)
-        a, b = max(a, start), min(b, stop)
-        if a >= b:
-            continue
-        whole = config.causal and config.intra == "shot"
-        limit = own[0] if whole else (own[1] if config.causal else total)
-        segments.append(_Segment(number, a, b, own, limit, not whole))
-    return segments
-
-
-def _own_ranks(
-    layout: TokenLayout, config: MoCConfig, seg: _Segment, a: int, b: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    """[b - a] each: ranks low:high of the candidates that are mandatory links of rows a:b."""
-    if config.intra == "shot":
-        low, high = seg.ranks if seg.masked else (0, 0)
-        return torch.full((b - a,), low, device=device), torch.full((b - a,), high, device=device)
-    reach = config.window_chunks if config.intra == "window" else 0
-    rank = layout.to(device).chunk_ids[a:b] - layout.video_chunks(seg.shot)[0] + seg.ranks[0]
-    return (rank - reach).clamp(min=seg.ranks[0]), (rank + reach + 1).clamp(max=seg.ranks[1])
-
-
-def _video_chunks(layout: TokenLayout, device: torch.device) -> Tensor:
-    """[n] ids of the video chunks: the chunk of each candidate rank."""
-    return (~layout.chunk_is_text).nonzero().flatten().to(device)
 
 
 def _chunk_at(layout: TokenLayout, token: int) -> int:

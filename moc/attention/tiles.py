@@ -19,7 +19,7 @@ from moc.layout import TokenLayout
 
 _HEIGHTS = (8, 16, 32, 64, 128)
 _TILE_COST = 12  # what a tile costs beside its rows, counted in rows: gathering keys, calling the product
-_SLAB_BYTES = {"cpu": 3 << 19}
+_SLAB_BYTES = {"cpu": 6 << 20}
 _SLAB_BYTES_ELSEWHERE = 1 << 28
 
 
