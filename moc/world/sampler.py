@@ -265,8 +265,8 @@ def _play_characters(dice: _Dice, batch: int, shots: int, fixed: int | None) -> 
     best, who = keys.topk(MAX_CAST, dim=-1)
     size = 1 + dice.below(TWO_SHOT, batch, shots).long()
     size = size.masked_fill(dice.below(ESTABLISHING, batch, shots), 0)
-    size[:, 0] = torch.where((size == 0).all(1), 1, size[:, 0])  # a story has somebody in it
     seen = torch.isfinite(best) & (torch.arange(MAX_CAST, device=dice.device) < size[..., None])
+    seen[:, 0, 0] |= ~seen.any(-1).any(-1)  # a story has somebody in it; the first character is there at the start
     cast = order.unsqueeze(1).expand(-1, shots, -1).gather(2, who).masked_fill(~seen, -1)
     swap = (seen.all(-1) & dice.below(0.5, batch, shots))[..., None]
     return order, torch.where(swap, cast.flip(-1), cast)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -193,5 +193,59 @@ def words_for(attribute: str, value: str) -> tuple[str, ...]:
     if attribute in w.COLOR_AS and value != "none":
         bases = [base for base, meaning in w.COLOR_AS[attribute].items() if meaning == value]
         return tuple(phrase for base in bases for phrase in split_list(w.COLORS[base]))
-    part = {"hat": "hat", "scarf": "scarf", "pattern": "pattern"}.get(attribute, attribute)
-    return tuple(" ".join(key) for key, e in LEXICON.items() if e.part == part and e.value == value)
+    return tuple(" ".join(key) for key, e in LEXICON.items() if e.part == attribute and e.value == value)
+
+
+def _table(title: str, note: str, rows: Mapping[str, str], head: str = "value") -> list[str]:
+    lines = [f"## {title}", "", note, "", f"| {head} | words |", "|---|---|"]
+    return [*lines, *(f"| {value} | {phrases} |" for value, phrases in rows.items()), ""]
+
+
+def documentation() -> str:
+    """The vocabulary as a Markdown page."""
+    verbs = {
+        action: "; ".join(filter(None, (t.get(action, "") for t in (w.ACTION_FIRM, w.ACTION_LOOSE, w.ACTION_IDLE))))
+        for action in SHOT_ATTRIBUTES["action"]
+    }
+    nouns_of = {"Hair": w.HAIR_NOUNS, "Coats": w.GARMENTS, "Scarves": w.SCARVES, "Walls": w.WALLS}
+    lines = [
+        "# Words that the built-in model understands",
+        "",
+        "Written by `python -m moc.world.vocabulary`; the tables are in `moc/world/words.py`. Articles and possessives",
+        'may stand anywhere ("look at phone" is also "looks at her phone"), hyphens are spaces, verbs take any form.',
+        "Every shot's words can be checked with `moc generate story.yaml --dry-run`.",
+        "",
+        *_table("Characters", "The first of these in a description says what somebody is.", w.KINDS, "kind"),
+        *_table("Colours", "Words and the base colour they stand for.", w.COLORS, "base colour"),
+        "## What a colour means",
+        "",
+        "A colour that can't be drawn (-) stays open, and a note says so.",
+        "",
+        "| base colour | hair, fur, metal | coat | hat | scarf | wall | bright fitting |",
+        "|---|---|---|---|---|---|---|",
+        *(f"| {base} | {' | '.join(w.COLOR_AS[a].get(base, '-') for a in w.COLOR_AS)} |" for base in w.COLORS),
+        "",
+        *(f"{title}: {nouns}.\n" for title, nouns in nouns_of.items()),
+    ]
+    lines += _table("Hats", 'Also "no hat" and "without a hat"; "a red hat" leaves the kind of hat open.', w.HATS)
+    patterns = {
+        v: f"{w.PATTERN_ADJECTIVES[v]}; {w.PATTERN_NOUNS.get(v, '')}".rstrip("; ") for v in w.PATTERN_ADJECTIVES
+    }
+    lines += _table("Patterns", "Of coats.", patterns)
+    lines += _table("Sizes", "Of characters.", w.SIZES)
+    places = {v: ", ".join(filter(None, (p, w.PLACES_VAGUE.get(v)))) for v, p in w.PLACES.items()}
+    lines += _table("Places", "The first telling word of a text counts.", places)
+    lines += _table("Bright fittings", f"Each place has one; any may be called: {w.FITTINGS_ANY}.", w.FITTINGS, "place")
+    lines += _table("Landmarks", "One object a place.", w.FEATURES)
+    lines += _table(
+        "Actions", "One a character and shot; the firmer verb wins, things in hands count.", verbs, "action"
+    )
+    lines += _table("Things in hands", 'Held ("with a book") or owned ("her guitar").', w.ACTION_NOUNS, "action")
+    for title, rows in (("Cameras", w.CAMERAS), ("Times", w.TIMES), ("Weather", w.WEATHER), ("Props", w.PROPS)):
+        lines += _table(title, "One a shot.", rows)
+    lines += ["## Known, but not drawn", "", "These words are understood and change nothing in the picture.", ""]
+    return "\n".join([*lines, w.SILENT_NOUNS + ".", "", w.SILENT_WORDS + ".", ""])
+
+
+if __name__ == "__main__":
+    print(documentation(), end="")

@@ -165,20 +165,21 @@ PLACES_VAGUE = {"street": "town, city, village, downtown, neighbourhood, neighbo
 
 WALLS = (
     "wall, walls, walled, facade, facades, paint, painted walls, wallpaper, backdrop, plaster, house fronts, "
-    "house front, house row, row of houses, houses, hills, hill, hillside, cliff, cliffs, buildings, building"
+    "house front, house row, row of houses, houses, hills, hill, hillside, buildings, building, hut, huts, "
+    "beach hut, cabin, shed, garden wall, station house, station building, parapet, tiles"
 )
 # The one bright fitting of each place; a colour said of it is the accent.
 FITTINGS = {
     "cafe": "awning, canopy, sunblind, marquee",
     "river": "boat, boats, rowing boat, rowboat, canoe, sailboat, barge, dinghy",
-    "street": "door, front door, doors, house door",
-    "kitchen": "pot, cupboard, cupboards, cabinet, cabinets, stove, kettle, oven, fridge",
+    "street": "door, front door, doors, house door, shutters, window shutters",
+    "kitchen": "cupboard, cupboards, cabinet, cabinets, kitchen cupboards, stove",
     "forest": "tent, tents, camping tent",
     "beach": "parasol, sun umbrella, beach umbrella, sunshade, parasols",
-    "library": "bookcase, bookcases, bookshelf, bookshelves, shelf, shelves, armchair",
+    "library": "bookcase, bookcases, bookshelf, bookshelves, shelf, shelves",
     "station": "train, trains, tram, locomotive, railcar, railway carriage, carriage",
     "rooftop": "water tank, tank, water tower, cistern",
-    "park": "pavilion, gazebo, bandstand, slide, kiosk",
+    "park": "pavilion, gazebo, bandstand, pavilion roof",
 }
 FITTINGS_ANY = "fittings, fitting, accents, accent, trim, trimmings, details"
 FITTING_IS_PLACE = ("train", "tram")  # name the station too when no other place is named
@@ -351,7 +352,8 @@ SILENT_NOUNS = (
     "window, windows, windowsill, glass, light, lights, sunlight, lamplight, shadow, shadows, air, wind, breeze, "
     "sky, cloud, clouds, fog, mist, haze, sun, moon, stars, leaf, leaves, tree, trees, branch, branches, grass, "
     "path, trail, water, sand, stone, stones, steam, smoke, puddle, puddles, mud, floor, ceiling, ground, "
-    "corner, chair, chairs, stool, sofa, couch, bed, blanket, rug, carpet, curtain, curtains, counter, menu, bread, "
+    "corner, chair, chairs, stool, sofa, couch, bed, blanket, rug, carpet, pot, pots, kettle, oven, fridge, armchair, "
+    "slide, kiosk, cliff, cliffs, curtain, curtains, counter, menu, bread, "
     "cake, pastry, sandwich, apple, fruit, food, breakfast, lunch, dinner, supper, soup, plate, spoon, bowl, hand, "
     "hands, arm, arms, face, eyes, eye, head, shoulder, shoulders, feet, foot, legs, tail, ears, ear, nose, "
     "whiskers, paw, paws, skin, freckles, glasses, shoes, boots, gloves, trousers, jeans, skirt, shorts, socks, "
