@@ -33,8 +33,12 @@ _REASONS = {
     errno.EEXIST: "a file is in the way of a folder",
     errno.ENAMETOOLONG: "the name is too long",
     errno.EIO: "the disk reports an error",
+    errno.ENOENT: "the folder is gone or can't be made",
 }
-_WRONG_PLACE = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG}
+_WRONG_PLACE = {
+    *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
+    errno.ENOENT,
+}
 
 
 def disk_error(error: OSError, path: Path) -> MocError:

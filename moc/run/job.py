@@ -308,6 +308,8 @@ class _Job:
             if take != current and take not in takes:
                 known = ", ".join(str(t) for t in sorted({*takes, *([current] if current else [])})) or "none"
                 raise InputError(f"--use-take: shot {number} has no take {take}; it has {known}.")
+        self.job = self.old["job"] or {"shots": [], "takes": 1, "seed": None}
+        self._write("rendering")  # from here on, --resume puts the files in order
         for number, take in chosen.items():
             state, takes = self.states[number], self.folder.takes(number)
             if take == state.note.take:
@@ -315,7 +317,6 @@ class _Job:
             if state.note.take not in takes:
                 self.folder.copy_state(state, number, state.note.take)
             self.states[number] = self.folder.copy_state(takes[take], number)
-        self.job = self.old["job"] or {}
         return self._finish()
 
     # what it comes to

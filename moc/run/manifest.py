@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import platform
 from collections.abc import Mapping
@@ -75,6 +76,7 @@ def file_hashes(folder: RunFolder) -> dict[str, str]:
     return {path.name: sha256_file(path) for path in (folder.video, folder.contact_sheet, folder.routing)}
 
 
+@functools.cache
 def versions() -> dict[str, str]:
     """Versions of everything that decides the bytes of a run, read without importing it."""
     found = {"moc": moc.__version__, "python": platform.python_version(), "platform": platform.platform()}

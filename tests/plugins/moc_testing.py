@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import subprocess
 import sys
@@ -10,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+
+from moc_cli.main import main
 
 ROOT = Path(__file__).parents[2]
 PLUGINS = Path(__file__).parent
@@ -63,6 +67,21 @@ def moc(*arguments: object, env: Mapping[str, str] | None = None, cwd: Path | No
     return subprocess.run(
         command(*arguments), env=environment(**(env or {})), cwd=cwd, capture_output=True, text=True, timeout=120
     )
+
+
+def moc_here(*arguments: object) -> Result:
+    """Run `moc` in this process, which is quicker."""
+    out, err = io.StringIO(), io.StringIO()
+    argv, sys.argv = sys.argv, ["moc", *map(str, arguments)]
+    code: object = 0
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            main()
+    except SystemExit as end:
+        code = end.code
+    finally:
+        sys.argv = argv
+    return Result(arguments, int(str(code or 0)), out.getvalue(), err.getvalue())
 
 
 Result = subprocess.CompletedProcess[str]

@@ -1,0 +1,261 @@
+"""`moc generate` as a process: what it says where, exit codes, bad input, and what it leaves behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from moc_testing import (
+    assert_fails,
+    bytes_of,
+    command,
+    environment,
+    moc,
+    moc_here,
+    names,
+    shown,
+    story_data,
+    write_story,
+)
+
+
+@pytest.fixture
+def story(tmp_path: Path) -> Path:
+    return write_story(tmp_path / "tale.yaml")
+
+
+def test_from_story_to_video(story: Path, tmp_path: Path) -> None:
+    result = moc("generate", "tale.yaml", cwd=tmp_path)
+    assert result.returncode == 0, shown(result)
+    assert (tmp_path / "runs/tale/video.mp4").exists(), "the default folder is runs/<story>"
+    assert "runs/tale/video.mp4" in result.stdout
+    assert "4/4" in result.stderr
+    again = moc("generate", "tale.yaml", cwd=tmp_path)
+    assert again.returncode == 0
+    assert "Nothing had to be drawn" in again.stdout
+
+
+def test_json_is_alone_on_stdout(story: Path, tmp_path: Path) -> None:
+    result = moc("generate", story, "--out", tmp_path / "run", "--json")
+    data = json.loads(result.stdout)
+    assert data["status"] == "finished"
+    assert data["rendered"] == [1, 2, 3, 4]
+    assert Path(data["video"]).exists()
+    assert [shot["id"] for shot in data["shots"]] == ["s1", "s2", "s3", "s4"]
+    assert "shot 1" in result.stderr
+
+
+def test_json_of_an_error(tmp_path: Path) -> None:
+    result = moc_here("generate", tmp_path / "nix.yaml", "--json")
+    assert result.returncode == 2
+    assert json.loads(result.stdout)["exit_code"] == 2
+    assert "nix.yaml" in json.loads(result.stdout)["error"]
+
+
+def test_quiet_says_nothing(story: Path, tmp_path: Path) -> None:
+    result = moc_here("generate", story, "--out", tmp_path / "run", "--quiet")
+    assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
+
+
+def test_words_that_are_not_understood(tmp_path: Path) -> None:
+    data = story_data(2)
+    data["shots"][1]["prompt"] = "{mira} wavez softly"
+    story = write_story(tmp_path / "tale.yaml", data)
+    result = moc_here("generate", story, "--out", tmp_path / "run")
+    assert "shot 2 (s2): not understood: wavez (nearest: waves)." in result.stderr
+    dry = moc_here("generate", story, "--dry-run")
+    assert "wavez (nearest: waves)" in dry.stdout
+    assert "softly" in dry.stdout
+    plan = json.loads(moc_here("generate", story, "--dry-run", "--json").stdout)
+    assert plan["understanding"][1]["unknown"] == [["wavez", ["waves"]]]
+    assert plan["total"]["frames"] == 24
+    assert not (tmp_path / "runs").exists()
+
+
+def test_snapped_durations_are_said(tmp_path: Path) -> None:
+    data = story_data(1)
+    data["shots"][0]["duration"] = "1.3s"
+    result = moc_here("generate", write_story(tmp_path / "tale.yaml", data), "--out", tmp_path / "run")
+    assert "1.3 s became 1.5 s" in result.stderr
+
+
+def test_light_verbs_need_no_torch(story: Path) -> None:
+    """Help, version, a dry run and a story with mistakes must work where importing torch is an error."""
+    script = (
+        "import sys; sys.modules['torch'] = None\n"
+        "from moc_cli.main import main\n"
+        "sys.argv = ['moc', *sys.argv[1:]]\nmain()"
+    )
+    for arguments, code in (
+        (["--help"], 0), (["--version"], 0), (["generate", "--help"], 0), (["generate", str(story), "--dry-run"], 0),
+        (["generate", "nix.yaml"], 2), (["schema"], 0), (["generate", str(story), "--shots", "x"], 2),
+    ):  # fmt: skip
+        result = subprocess.run(
+            [sys.executable, "-c", script, *arguments], env=environment(), capture_output=True, text=True, timeout=60
+        )
+        assert result.returncode == code, shown(result)
+        assert "Traceback" not in result.stderr, shown(result)
+
+
+def test_version() -> None:
+    from moc import __version__
+
+    assert moc("--version").stdout == f"moc {__version__}\n"
+
+
+BAD_OPTIONS = [
+    (["--device", "tpu"], "tpu"),
+    (["--device", "cuda"], "no CUDA"),
+    (["--device", "mps"], "no Apple GPU"),
+    (["--shots", "9"], "1 to 4"),
+    (["--shots", "a-b"], "'a-b'"),
+    (["--use-take", "1:2"], "no run"),
+    (["--shots", "1", "--force"], "together"),
+    (["--model", "nix"], "pocket"),
+    (["--model", "nix.safetensors"], "does not exist"),
+    (["--set", "attention.top_k"], "KEY=VALUE"),
+    (["--set", "attention.top_j=3"], "top_k"),
+    (["--set", "video.width=97"], "video.width"),
+    (["--set", "video.height=inf"], "video.height"),
+    (["--seed", "-1"], "--seed"),
+    (["--takes", "0"], "--takes"),
+    (["--mode", "fast"], "stream"),
+    (["--steps", "many"], "--steps"),
+    (["--nix"], "--nix"),
+]
+
+
+@pytest.mark.parametrize(("options", "words"), BAD_OPTIONS, ids=lambda value: " ".join(value) if value else "")
+def test_bad_options(story: Path, tmp_path: Path, options: list[str], words: str) -> None:
+    if options == ["--device", "cuda"] and shutil.which("nvidia-smi"):
+        pytest.skip("this machine may have a GPU")
+    if options == ["--device", "mps"] and sys.platform == "darwin":
+        pytest.skip("this machine may have an Apple GPU")
+    result = moc_here("generate", story, "--out", tmp_path / "run", *options)
+    assert_fails(result, 2, words)
+    assert names(tmp_path) == ["tale.yaml"]
+
+
+BAD_STORIES = {
+    "missing": (None, "no such file"),
+    "empty": (b"", "empty"),
+    "binary": (bytes(range(256)) * 4, ""),
+    "unknown key": (b"version: 1\nshotz: []\n", "shotz"),
+    "path as id": (b"version: 1\nshots: [{id: ../../etc/x, duration: 1s, prompt: hi}]\n", "../../etc/x"),
+    "infinite": (b"version: 1\nshots: [{id: a, duration: .inf, prompt: hi}]\n", "inf"),
+    "odd size": (b"version: 1\nvideo: {width: 97}\nshots: [{id: a, duration: 1s, prompt: hi}]\n", "97"),
+    "nested": (b"[" * 5000, "deep"),
+    "tag": (b"version: 1\ntitle: !!python/object/apply:os.system ['true']\nshots: []\n", "tag"),
+}
+
+
+@pytest.mark.parametrize("name", BAD_STORIES)
+def test_bad_stories(tmp_path: Path, name: str) -> None:
+    content, words = BAD_STORIES[name]
+    path = tmp_path / "tale.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    result = moc_here("generate", path, "--out", tmp_path / "run")
+    assert_fails(result, 2, "tale.yaml", words)
+    assert not (tmp_path / "run").exists()
+
+
+def test_out_is_a_file(story: Path, tmp_path: Path) -> None:
+    (tmp_path / "run").write_text("mine")
+    assert_fails(moc_here("generate", story, "--out", tmp_path / "run"), 2, "is a file")
+    assert_fails(moc_here("generate", story, "--out", tmp_path / "run" / "deeper"), 2, "run")
+    assert (tmp_path / "run").read_text() == "mine"
+
+
+def test_unwritable_out(story: Path, tmp_path: Path) -> None:
+    # /proc is read-only for everyone, root included
+    assert_fails(moc_here("generate", story, "--out", "/proc/moc-run"), 2, "/proc/moc-run", "can't be written")
+    (tmp_path / "closed").mkdir(mode=0o555)
+    if os.geteuid() != 0:
+        assert_fails(moc_here("generate", story, "--out", tmp_path / "closed" / "run"), 2, "permission denied")
+
+
+def test_bug_is_named_as_such(story: Path, tmp_path: Path) -> None:
+    options = ["--out", tmp_path / "run", "--set", "global_prompt=crashing"]
+    result = moc("generate", story, *options)
+    assert result.returncode == 1
+    assert "Traceback" not in result.stderr
+    assert "bug in moc: ZeroDivisionError: a bug in the fake model" in result.stderr
+    assert "Traceback" in moc("generate", story, *options, "--force", env={"MOC_DEBUG": "1"}).stderr
+
+
+def test_failing_model(story: Path, tmp_path: Path) -> None:
+    result = moc_here("generate", story, "--out", tmp_path / "run", "--set", "global_prompt=failing")
+    assert_fails(result, 1, "the fake model failed")
+
+
+def test_ctrl_c(story: Path, tmp_path: Path) -> None:
+    """One sentence with the command that goes on, exit code 130, and nothing lost."""
+    out = tmp_path / "run"
+    process = subprocess.Popen(
+        command("generate", story, "--out", out), env=environment(MOC_FAKE_DELAY="0.3"), stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for(out / "latents/01.npz", process)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, said
+    assert "of 4 shots are kept. Go on with: moc generate" in said
+    assert "Traceback" not in said
+    assert not [name for name in names(out) if ".tmp-" in name or name == ".lock"]
+    assert moc("generate", story, "--out", out, "--resume").returncode == 0
+    assert moc("generate", story, "--out", tmp_path / "calm").returncode == 0
+    assert bytes_of(out) == bytes_of(tmp_path / "calm")
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    """Until `path` exists."""
+    deadline = time.monotonic() + 60
+    while not path.exists():
+        assert process.poll() is None, "the process ended early"
+        assert time.monotonic() < deadline, f"{path} never came"
+        time.sleep(0.02)
+
+
+def test_reader_goes_away(story: Path, tmp_path: Path) -> None:
+    """`moc ... | true` ends without a traceback."""
+    quoted = " ".join(map(str, command("generate", story, "--out", tmp_path / "run", "--json")))
+    result = subprocess.run(
+        ["bash", "-c", f"{quoted} | true"], env=environment(), capture_output=True, text=True, timeout=60
+    )
+    assert "Traceback" not in result.stderr
+    assert "Exception ignored" not in result.stderr
+
+
+def test_progress_on_a_terminal(story: Path, tmp_path: Path) -> None:
+    """With a terminal, a bar with the time left is drawn on stderr and cleared."""
+    import pty
+
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(
+        command("generate", story, "--out", tmp_path / "run"), env=environment(MOC_FAKE_DELAY="0.1", TERM="xterm"),
+        stdout=subprocess.PIPE, stderr=follower, text=True,
+    )  # fmt: skip
+    os.close(follower)
+    said = b""
+    while True:
+        try:
+            block = os.read(leader, 65536)
+        except OSError:
+            break
+        if not block:
+            break
+        said += block
+    process.wait(timeout=60)
+    os.close(leader)
+    assert process.returncode == 0
+    assert b"step" in said
+    assert b"left" in said
+    assert b"%" in said
