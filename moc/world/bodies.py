@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moc.world.canvas import Canvas, Codes, Field, Fill, ellipse, line, polygon, rect, star
+from moc.world.canvas import Canvas, Codes, Field, Fill, ellipse, line, polygon, star
 from moc.world.heads import head_back, head_front
-from moc.world.parts import Part
+from moc.world.parts import Part, Scene
 from moc.world.poses import Point, Pose, pose_of
-from moc.world.schema import KINDS, PEOPLE
+from moc.world.schema import KINDS
 
 BODY_BOX = (-20.0, -48.0, 20.0, 4.0)
 LINE, EDGE = Part.LINE, Part.FRONT_LINE
@@ -66,10 +66,11 @@ def coat_fill(ox: float, oy: float) -> Fill:
     return fill
 
 
-def figure(kind: str, action: str, phase: int) -> tuple[Canvas, Point]:
-    """The sprite of `kind` doing `action`, and the middle of its head in sprite units."""
-    c, pose, build = Canvas(BODY_BOX), pose_of(action, phase), _BUILDS[kind]
+def figure(kind: str, action: str, phase: int, mirrored: bool = False) -> tuple[Canvas, Point]:
+    """The sprite of `kind` doing `action`, and the middle of its head in sprite units (see `pose_of`)."""
+    c, pose, build = Canvas(BODY_BOX), pose_of(action, phase, mirrored), _BUILDS[kind]
     head = pose.face_at
+    c.draw(ellipse(pose.hip[0] * 0.5, 0.7, 7.6, 1.7), Scene.SHADOW)
     for drawing in pose.back:
         drawing(c)
     _tail(c, kind, pose)
@@ -140,5 +141,3 @@ def _tail(c: Canvas, kind: str, pose: Pose) -> None:
     elif kind == "bear":
         c.draw(ellipse(hx - 7.8, hy - 0.8 + 0.3 * w, 1.9, 1.8), Part.HAIR, LINE)
 
-
-__all__ = ["BODY_BOX", "PEOPLE", "coat_fill", "figure", "rect"]

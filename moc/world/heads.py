@@ -41,18 +41,21 @@ def head_front(kind: str, face: str) -> Canvas:
     return c
 
 
-def _eyes(c: Canvas, face: str, x: float = 1.2, gap: float = 2.9, y: float = 0.6) -> None:
-    """Two eyes around `x`; closed ones are arcs that hang (asleep) or arch (happy)."""
+def _eyes(c: Canvas, face: str, x: float = 1.2, gap: float = 2.9, y: float = 0.6, whites: bool = False) -> None:
+    """Two eyes around `x`; closed ones are arcs that hang (asleep) or arch (happy). Fur needs `whites` to be seen on."""
     for ex in (x - gap, x + gap):
+        if whites:
+            lid = Part.SHINE if face in ("open", "down") else Part.MUZZLE
+            c.draw(ellipse(ex, y, 1.75, 2.0), lid)
         if face == "open":
-            c.draw(ellipse(ex, y, 1.0, 1.35), Part.EYE)
-            c.draw(ellipse(ex + 0.3, y - 0.5, 0.38, 0.38), Part.SHINE)
+            c.draw(ellipse(ex + 0.3 * whites, y, 1.0, 1.35), Part.EYE)
+            c.draw(ellipse(ex + 0.3 + 0.3 * whites, y - 0.5, 0.38, 0.38), Part.SHINE)
         elif face == "down":
-            c.draw(ellipse(ex, y + 0.5, 1.0, 0.9), Part.EYE)
-            c.draw(line((ex - 1.2, y - 0.5), (ex + 1.2, y - 0.5), width=0.5), Part.EYE)
+            c.draw(ellipse(ex + 0.4, y + 0.2, 1.1, 1.35) & rect(ex - 2, y, ex + 3, y + 3), Part.EYE)
+            c.draw(line((ex - 1.3, y + 0.2), (ex + 0.2, y - 0.3), (ex + 1.6, y + 0.2), width=0.5), Part.EYE)
         else:
             bend = 0.9 if face == "blink" else -1.0
-            c.draw(line((ex - 1.4, y), (ex, y + bend), (ex + 1.4, y), width=0.7), Part.EYE)
+            c.draw(line((ex - 1.4, y), (ex, y + bend), (ex + 1.4, y), width=0.75), Part.EYE)
 
 
 def _cheeks(c: Canvas, x: float = 1.2, y: float = 2.7) -> None:
@@ -122,7 +125,8 @@ def _animal(c: Canvas, kind: str, face: str) -> None:
                  polygon((s * 6.5, -4.0), (s * 6.5, -8.6), (s * 3.4, -5.4)))  # fmt: skip
     elif kind == "rabbit":
         for s in (-1, 1):
-            _ear(c, ellipse(s * 3.6, -10.4, 2.3, 6.4), ellipse(s * 3.6, -10.2, 1.0, 4.6))
+            _ear(c, line((s * 5.0, -4.0), (s * 6.6, -9.5), (s * 7.2, -15.4), width=4.2),
+                 line((s * 6.2, -8.5), (s * 7.0, -14.8), width=1.7))  # fmt: skip
     elif kind == "bear":
         for s in (-1, 1):
             _ear(c, ellipse(s * 6.0, -5.6, 3.1, 3.1), ellipse(s * 6.0, -5.5, 1.5, 1.5))
@@ -132,7 +136,7 @@ def _animal(c: Canvas, kind: str, face: str) -> None:
         c.draw(ellipse(3.0, -0.4, 2.4, 3.0), Part.HAIR_DARK)  # a patch around one eye
     big = {"bear": (3.6, 2.7), "dog": (3.9, 2.9), "cat": (2.9, 1.9), "rabbit": (2.7, 1.9)}[kind]
     c.draw(ellipse(1.4, 3.3, *big), Part.MUZZLE, clip=ellipse(0, 0.2, RX + wide, RY))
-    _eyes(c, face, gap=3.2, y=-0.2)
+    _eyes(c, face, gap=3.2, y=-0.4, whites=True)
     if kind == "cat":
         c.draw(polygon((0.5, 2.0), (2.3, 2.0), (1.4, 3.0)), Part.CHEEK, LINE, 0.3)
         c.draw(line((-0.2, 4.0), (0.7, 4.4), (1.4, 3.5), (2.1, 4.4), (3.0, 4.0), width=0.5), Part.EYE)

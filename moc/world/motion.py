@@ -36,7 +36,9 @@ _KIND = {"girl": 0.93, "boy": 0.93, "bear": 1.03}
 _RATE = {"stand": 0.5, "walk": 1.0, "run": 2.0, "sit": 0.5, "wave": 1.0, "dance": 1.0, "jump": 1.0, "drink": 0.5,
          "read": 0.5, "phone": 1.0, "guitar": 1.0, "umbrella": 0.5, "sleep": 0.5}  # phases a frame  # fmt: skip
 _SPEED = {"walk": (1.25, 1.1, 0.6), "run": (2.8, 2.3, 1.1)}  # pixels a frame, by level
-_CLOSE_DROP = {"guitar": -5.0, "read": -2.0, "sit": -4.0, "umbrella": 4.0, "jump": 6.0}  # keeps things in the frame
+_CLOSE_DROP = {"guitar": -5.0, "read": -2.0, "sit": -4.0, "umbrella": 4.0, "jump": 6.0, "sleep": -7.0}  # keeps things in the frame
+_INWARD = ("wave", "drink", "phone", "guitar", "umbrella", "sleep")  # turned to the middle in close shots: arms reach far
+_TRACKING = (0.0, 1.0, 2.5)  # how much of a stride the camera follows: the place slides by
 
 
 @dataclass
@@ -107,10 +109,11 @@ def motion(
     apart_two = _at(level, _APART_TWO)[:, None] + _at(level, _APART_TWO_JITTER)[:, None] * (spread - 0.5)
     base = WIDTH / 2 + side * torch.where(two[:, None], apart_two, apart_one)
 
-    x, heading = _stride(t, level, zoom, action, two, free, base)
+    x, heading, track = _stride(t, level, zoom, action, two, free, base)
     face = torch.where(free[:, 4:6] < 0.5, -1.0, 1.0)
+    reaches = _table([float(a in _INWARD) for a in ACTIONS], device)[action] > 0
+    face = torch.where(reaches & (level > 1.5)[:, None], -side, face)
     flip = torch.where(heading != 0, heading, face)
-    flip = torch.where(action == ACTIONS.index("sleep"), 1.0, flip)  # letters are not mirrored
 
     bigness = _table([_SIZE[s] for s in SIZE], device)[size]
     scale = _at(level, _FIGURE_SCALE)[:, None] * bigness * _table([_KIND.get(k, 1.0) for k in KINDS], device)[kind]
@@ -130,7 +133,7 @@ def motion(
     prop_apart = torch.where(two, 3.0 * (free[:, 13] - 0.5), prop_side * (17.0 + 4.0 * free[:, 13]))
     return Motion(
         place_scale=_at(level, _PLACE_SCALE),
-        place_x=PLACE_FOCUS[0] - slide,
+        place_x=PLACE_FOCUS[0] - slide - track,
         place_y=PLACE_FOCUS[1] + _at(level, _PLACE_SHIFT),
         x=x - slide[:, None],
         y=y,
@@ -146,8 +149,11 @@ def motion(
 
 def _stride(
     t: Tensor, level: Tensor, zoom: Tensor, action: Tensor, two: Tensor, free: Tensor, base: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Positions of walkers and runners, who go to and fro, and their heading (0 for those who stay)."""
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Positions of walkers and runners, who go to and fro; their heading (0 for those who stay); camera tracking.
+
+    The camera follows in near shots when all who are there go the same way, so that walking is seen without legs.
+    """
     moving = torch.zeros_like(action, dtype=torch.bool)
     speed = torch.zeros_like(base)
     start_level = torch.where(zoom, 0.0, level)
@@ -166,4 +172,6 @@ def _stride(
     )
     x = torch.where(moving, centre + reach * _triangle(u), base)
     rising = torch.where((u + 0.25) % 1.0 < 0.5, 1.0, -1.0)
-    return x, torch.where(moving, rising, 0.0)
+    follow = moving[:, 0] & (together | ~two)
+    track = torch.where(follow, _at(level, _TRACKING) * reach[:, 0] * _triangle(u[:, 0]), 0.0)
+    return x, torch.where(moving, rising, 0.0), track

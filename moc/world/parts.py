@@ -382,10 +382,12 @@ def coat_palette() -> Bytes:
 
 
 def hair_palettes() -> tuple[Bytes, Bytes, Bytes]:
-    """Hair, its darker shade, and the light muzzle of each hair colour, `[hairs, 3]` each."""
+    """Hair, its shade (darker, but lighter for black), and the muzzle of each hair colour, `[hairs, 3]` each."""
     hair = named(HAIR)
     muzzle = (hair * 0.4 + np.array((255, 244, 230)) * 0.6).round().astype(np.uint8)
-    return hair, named(HAIR, 0.74), muzzle
+    dark = named(HAIR, 0.74)
+    dark[HAIR.index("black")] = (78, 74, 92)
+    return hair, dark, muzzle
 
 
 def wall_palettes() -> tuple[Bytes, Bytes]:

@@ -82,12 +82,12 @@ def pine(c: Canvas, x: float, foot: float, size: float = 1.0) -> None:
 def _cafe(c: Canvas) -> None:
     c.draw(_band(0, 50), S.PLASTER)
     c.draw(rect(38, 0, 66, 46), S.WALL, S.WOOD, 0.8)
-    window(c, -10, 6, 10, 32)
-    window(c, 15, 6, 35, 32)
+    window(c, -10, 4, 10, 33)
+    window(c, 15, 4, 35, 33)
     for x in range(-14, 38, 6):  # awning
-        flap = rect(x, 2, x + 6, 9) | ellipse(x + 3, 9, 3, 2.2)
+        flap = rect(x, 2, x + 6, 11) | ellipse(x + 3, 11, 3, 2.6)
         c.draw(flap, S.ACCENT if (x // 6) % 2 == 0 else S.CHINA, S.INK, 0.5)
-    c.draw(rect(-16, 0, 39, 3), S.ACCENT, S.INK, 0.5)
+    c.draw(rect(-16, 0, 39, 4), S.ACCENT, S.INK, 0.5)
     c.draw(rect(70, 4, 94, 19, 0.8), S.BOARD, S.WOOD_DARK, 1.2)  # menu
     c.draw(ellipse(76, 10, 2.6, 2.2) | rect(73.4, 7.6, 78.6, 10), S.CHINA)
     for i, y in enumerate((7.5, 10.5, 13.5, 16.0)):
@@ -134,8 +134,8 @@ def _river(c: Canvas) -> None:
     arch = (polygon((84, 32), (88, 25), (114, 25), (114, 32)) | rect(84, 28, 114, 37)) - ellipse(98, 38, 8, 8)
     c.draw(arch, S.STONE, EDGE)
     c.draw(rect(84, 23.5, 114, 26), S.STONE_DARK, EDGE)
-    c.draw(polygon((60, 29), (82, 29), (78, 36.5), (64, 36.5)), S.ACCENT, S.INK)  # boat
-    c.draw(rect(60.4, 29, 81.6, 30.8), S.ACCENT_SHADE)
+    c.draw(polygon((57.5, 28), (85, 28), (80, 37), (62.5, 37)), S.ACCENT, S.INK)  # boat
+    c.draw(rect(58.2, 28, 84.3, 29.8), S.ACCENT_SHADE)
     c.draw(line((71, 29), (71, 9), width=1.0), S.TRUNK, S.INK, 0.4)
     c.draw(polygon((72.4, 10), (72.4, 26.5), (81, 26.5)), S.ACCENT, S.INK, 0.5)
     c.draw(polygon((69.6, 13), (69.6, 26.5), (62.5, 26.5)), S.PAINT_WHITE, S.INK, 0.5)
@@ -241,10 +241,10 @@ def _forest(c: Canvas) -> None:
     for x, foot, size in ((-8, 43, 1.15), (8, 41, 1.0), (92, 42, 1.05), (106, 43, 1.2), (40, 38, 0.72), (56, 38, 0.75)):
         pine(c, x, foot, size)
     c.draw(_band(41.5, 66), S.SOIL, EDGE, 0.4)
-    c.draw(rect(15, 22, 39, 43), S.WALL, EDGE)  # hut
-    c.draw(polygon((12, 23), (27, 10.5), (42, 23)), S.ROOF, EDGE)
-    c.draw(rect(18, 33, 24, 43), S.WOOD_DARK, EDGE, 0.4)
-    _pane(c, 28.5, 27, 6.4, 6.4)
+    c.draw(rect(12.5, 17, 40.5, 43), S.WALL, EDGE)  # hut
+    c.draw(polygon((9, 18), (26.5, 6), (44, 18)), S.ROOF, EDGE)
+    c.draw(rect(16, 31, 22.5, 43), S.WOOD_DARK, EDGE, 0.4)
+    _pane(c, 28, 23, 7, 7)
     tent = polygon((56.5, 43), (70, 16), (84, 43))
     c.draw(tent, S.ACCENT, S.INK)  # tent
     c.draw(polygon((65, 43), (70, 24), (75, 43)), S.ACCENT_SHADE, S.INK, 0.4)
@@ -272,11 +272,12 @@ def _beach(c: Canvas) -> None:
     shore = ellipse(16, 58, 62, 19.5) | ellipse(92, 60, 52, 19) | _band(50, 66)
     c.draw(shore.grow(1.6), S.FOAM)
     c.draw(shore, S.SAND)
-    c.draw(rect(15, 20, 39, 42), S.WALL, EDGE)  # hut
-    c.draw(polygon((12, 21), (27, 10.5), (42, 21)), S.WOOD_LIGHT, EDGE)
-    for y in (14.5, 17.6):
-        c.draw(line((27 - (y - 10.5) * 1.35, y), (27 + (y - 10.5) * 1.35, y), width=0.5), S.WOOD_DARK)
-    c.draw(rect(23, 29, 31, 42), S.WOOD_DARK, EDGE, 0.5)
+    c.draw(rect(13, 17, 40, 42), S.WALL, EDGE)  # hut
+    c.draw(polygon((9.5, 18), (26.5, 7), (43.5, 18)), S.WOOD_LIGHT, EDGE)
+    for y in (11.0, 14.4):
+        c.draw(line((26.5 - (y - 7) * 1.4, y), (26.5 + (y - 7) * 1.4, y), width=0.5), S.WOOD_DARK)
+    c.draw(rect(16.5, 28, 24, 42), S.WOOD_DARK, EDGE, 0.5)
+    _pane(c, 29, 24, 6.4, 6.4)
     c.draw(polygon((7.4, 50), (5, 30), (2.4, 18), (5.2, 17.4), (8, 30), (10.8, 50)), S.TRUNK, EDGE)  # palm
     for dx, dy in ((-12, 2), (-9, -6), (0, -9), (9, -6), (11, 2)):
         x, y = 4, 17
@@ -284,11 +285,11 @@ def _beach(c: Canvas) -> None:
             (x, y - 1), (x + dx * 0.6, y + dy * 0.9 - 2), (x + dx, y + dy + 2.5), (x + dx * 0.5, y + dy * 0.5 + 1.6)
         )
         c.draw(frond.grow(0.7), S.LEAF, EDGE, 0.5)
-    c.draw(line((71, 46), (69, 14), width=1.3), S.PAINT_WHITE, S.INK, 0.4)
-    dome = ellipse(69, 26, 14.5, 13.5) & rect(54, 12, 84, 25)
+    c.draw(line((72, 47), (69.5, 14), width=1.4), S.PAINT_WHITE, S.INK, 0.4)
+    dome = ellipse(69.5, 26, 16, 17) & rect(53, 8, 87, 25)
     c.draw(dome, S.ACCENT, S.INK)  # sun umbrella
-    c.draw(ellipse(69, 26, 4.6, 13.5), S.PAINT_WHITE, clip=dome)
-    c.draw(rect(76, 43, 92, 46, 0.8), S.PAINT_WHITE, EDGE, 0.4)
+    c.draw(ellipse(69.5, 26, 4.4, 17), S.PAINT_WHITE, clip=dome)
+    c.draw(polygon((78, 44), (94, 44), (97, 48), (79, 48)), S.ACCENT, S.INK, 0.5)
     c.draw(ellipse(48, 37, 9.5, 4.0) | rect(38.5, 37, 57.5, 40.5), S.SAND, EDGE, 0.4)  # landmark's dune
     for x, y in ((30, 52), (86, 56), (14, 60), (60, 50)):
         c.draw(ellipse(x, y, 1.3, 0.7), S.STONE)

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import cos, pi, sin
 
-from moc.world.canvas import Canvas, ellipse, line, polygon, rect
+from moc.world.canvas import Canvas, Shape, ellipse, line, polygon, rect
 from moc.world.parts import Part, Scene
 from moc.world.schema import ACTIONS
 
@@ -67,14 +67,14 @@ def note(x: float, y: float) -> Drawing:
     return draw
 
 
-def snore(x: float, y: float, size: float) -> Drawing:
-    """The letter Z."""
+def snore(x: float, y: float, size: float, mirrored: bool) -> Drawing:
+    """The letter Z, or its mirror image for sprites that will be mirrored."""
 
     def draw(c: Canvas) -> None:
         a = size / 2
-        c.draw(
-            line((x - a, y - a), (x + a, y - a), (x - a, y + a), (x + a, y + a), width=1.0), Scene.NOTE, Scene.INK, 0.6
-        )
+        b = -a if mirrored else a
+        shape = line((x - b, y - a), (x + b, y - a), (x - b, y + a), (x + b, y + a), width=1.1)
+        c.draw(shape, Scene.NOTE, Scene.INK, 0.7)
 
     return draw
 
@@ -86,18 +86,13 @@ def puff(x: float, y: float, r: float) -> Drawing:
 
 
 def steam(x: float, y: float, k: int) -> Drawing:
-    """A wisp rising from (x, y)."""
+    """Two little clouds rising from (x, y)."""
 
     def draw(c: Canvas) -> None:
         for i in range(2):
             rise = (k / PHASES + i / 2) % 1.0
-            top, sway = y - 1.2 - 3.5 * rise, 0.9 * (1 if (k + i) % 2 else -1)
-            c.draw(
-                line((x + sway, top), (x - sway, top - 1.6), (x + sway, top - 3.2), width=0.9),
-                Scene.STEAM,
-                Scene.INK,
-                0.25,
-            )
+            r = 1.5 - 0.7 * rise
+            c.draw(ellipse(x + (0.9 if i else -0.7), y - 5.5 * rise, r, r), Scene.STEAM, Scene.INK, 0.4)
 
     return draw
 
@@ -121,31 +116,34 @@ def _run(k: int) -> Pose:
     s, c = _wave(k), cos(2 * pi * k / PHASES)
     feet = ((-2.2 + 6.4 * s, -1.4 - 4.0 * max(0.0, c)), (0.4 - 6.4 * s, -1.4 - 4.0 * max(0.0, -c)))
     knees = ((0.2 + 4.0 * s, -4.6), (1.4 - 4.0 * s, -4.6))
-    dust = [puff(-9.5 - 5 * ((k / 4 + i / 2) % 1.0), -1.6 - 2.2 * ((k / 4 + i / 2) % 1.0), 1.9 - 0.8 * ((k / 4 + i / 2) % 1.0))
-            for i in range(2)]  # fmt: skip
-    return Pose(hip=(-1.2, -6.8 - 1.3 * abs(c)), lean=3.4, head=(0.6, 0.3), feet=feet, knees=knees, wag=2 * s, back=dust,
-                left=((-2.6 - 2.4 * s, 2.6), (0.6 - 4.6 * s, 3.4 - 1.4 * s)),
+    old = [(k / 4 + i / 2) % 1.0 for i in range(2)]
+    trail = [puff(-9.5 - 5 * a, -1.6 - 2.2 * a, 1.9 - 0.8 * a) for a in old]
+    rush = [line((-11.5 - i - 2 * a, y), (-16.5 + i - 2 * a, y), width=0.9)
+            for i, (a, y) in enumerate(zip((*old, old[0]), (-10.5, -17.0, -23.5), strict=True))]  # fmt: skip
+    return Pose(hip=(-1.2, -6.8 - 1.3 * abs(c)), lean=3.4, head=(0.6, 0.3), feet=feet, knees=knees, wag=2 * s,
+                back=[*trail, _strokes(rush)], left=((-2.6 - 2.4 * s, 2.6), (0.6 - 4.6 * s, 3.4 - 1.4 * s)),
                 right=((1.4 + 2.4 * s, 2.8), (3.4 + 4.0 * s, 3.0 + 1.6 * s)), right_over=s > 0.5)  # fmt: skip
 
 
 def _chair(c: Canvas) -> None:
-    for x in (-7.6, 7.6):
-        c.draw(rect(x - 1.0, -18.5, x + 1.0, 0), Part.WOOD, Part.LINE)
-    c.draw(rect(-7.6, -18.0, 7.6, -15.4, 0.6), Part.WOOD, Part.LINE)
-    c.draw(rect(-7.0, -12.4, 7.0, -10.6, 0.4), Part.WOOD, Part.LINE)
+    for x in (-9.4, 9.4):
+        c.draw(rect(x - 1.1, -20.0, x + 1.1, 0, 0.5), Part.WOOD, Part.LINE)
+    c.draw(rect(-9.4, -19.0, 9.4, -16.6, 0.5), Part.WOOD, Part.LINE)
+    for y in (-13.6, -10.4):
+        c.draw(rect(-8.8, y, 8.8, y + 1.7, 0.4), Part.WOOD, Part.LINE)
 
 
 def _seat(c: Canvas) -> None:
-    c.draw(rect(-9.0, -6.6, 9.0, -4.4, 0.8), Part.WOOD, Part.LINE)
-    for x in (-7.8, 7.8):
-        c.draw(rect(x - 0.9, -4.2, x + 0.9, 0), Part.WOOD_DARK, Part.LINE)
+    c.draw(rect(-10.4, -6.4, 10.4, -4.2, 0.8), Part.WOOD, Part.LINE)
+    for x in (-9.2, 9.2):
+        c.draw(rect(x - 1.0, -4.0, x + 1.0, 0, 0.3), Part.WOOD_DARK, Part.LINE)
 
 
 def _sit(k: int) -> Pose:
     breath, swing = 0.2 * (1 - cos(2 * pi * k / PHASES)), 0.7 * _wave(k)
     return Pose(hip=(0, -7.4), head=(0, breath), legs_over=True, knees=((-2.9, -6.2), (2.9, -6.2)),
                 feet=((-3.1 + swing, -1.4), (3.1 + swing, -1.4)), face="blink" if k == 5 else "open", wag=0.5 * swing,
-                left=((-1.6, 3.4), (1.0, 7.4)), right=((1.6, 3.4), (-1.0, 7.4)), back=[_chair], middle=[_seat])  # fmt: skip
+                left=((-2.2, 3.4), (0.2, 7.6)), right=((2.2, 3.4), (-0.2, 7.6)), back=[_chair], middle=[_seat])  # fmt: skip
 
 
 def _wave_hand(k: int) -> Pose:
@@ -189,7 +187,7 @@ def _jump(k: int) -> Pose:
                 right_over=True, back=[_strokes(lines)])  # fmt: skip
 
 
-def _strokes(shapes: list) -> Drawing:  # type: ignore[type-arg]
+def _strokes(shapes: list[Shape]) -> Drawing:
     def draw(c: Canvas) -> None:
         for shape in shapes:
             c.draw(shape, Scene.NOTE, Scene.INK, 0.4)
@@ -201,7 +199,7 @@ def _drink(k: int) -> Pose:
     lift = (0.0, 0.3, 0.8, 1.0, 1.0, 1.0, 0.8, 0.3)[k]
     pose = Pose(head=(-0.3 * lift, -0.2 * lift), face="blink" if lift == 1.0 else "open", right_over=True)
     fx, fy = pose.face_at
-    x, y = 6.0 - 0.6 * lift + 0.0 * fx, -12.2 + lift * (fy + 5.0 + 12.2)
+    x, y = 6.4 + lift * (fx - 1.2), -12.0 + lift * (fy + 5.4 + 12.0)  # from the chest to the mouth
     nx, ny = pose.neck
     hand = (x + 1.6 - (nx + 4.9), y + 0.8 - (ny + 1.2))
     pose.right = ((3.6, 2.6 - 0.6 * lift), hand)
@@ -211,39 +209,38 @@ def _drink(k: int) -> Pose:
         c.draw(rect(x - 3.0, y - 2.8, x + 2.8, y + 2.8, 0.9), Part.PAGE, EDGE)
         c.draw(rect(x - 3.0, y - 0.5, x + 2.8, y + 1.1), Part.COVER)
 
-    pose.front = [cup, steam(x, y - 3.4, k)]
+    pose.front = [steam(x + 1.0, y - 3.4, k), cup]
     return pose
 
 
 def _read(k: int) -> Pose:
-    bob = 0.2 * _wave(k)
-    x, y = 2.4, -8.6 + bob
-    pose = Pose(head=(0.5, 0.6), face="down", left_over=True, right_over=True)
+    bob = 0.3 * _wave(k)
+    x, y = 8.0, -11.4 + bob  # held out to the side, so that the coat stays in sight
+    pose = Pose(head=(0.8, 0.5), face="down", right_over=True)
     nx, ny = pose.neck
-    pose.left = ((-2.2, 3.8), (x - 6.9 - (nx - 4.9), y + 1.2 - (ny + 1.2)))
-    pose.right = ((2.8, 3.6), (x + 6.9 - (nx + 4.9), y + 1.2 - (ny + 1.2)))
+    pose.right = ((2.6, 4.4), (x - 0.4 - (nx + 4.9), y + 4.6 - (ny + 1.2)))
+
+    def page(side: int, out: float, lift: float) -> Shape:
+        return polygon(
+            (x + side * 0.2, y - 3.0),
+            (x + side * out, y - 4.2 - lift),
+            (x + side * out, y + 2.6 - lift),
+            (x + side * 0.2, y + 3.4),
+        )
 
     def book(c: Canvas) -> None:
-        c.draw(polygon((x - 7.2, y - 3.4), (x, y - 2.4), (x + 7.2, y - 3.4), (x + 7.2, y + 3.8), (x, y + 4.6), (x - 7.2, y + 3.8)),
-               Part.COVER, EDGE)  # fmt: skip
-        c.draw(
-            polygon((x - 6.4, y - 4.2), (x - 0.2, y - 3.0), (x - 0.2, y + 3.4), (x - 6.4, y + 2.6)),
-            Part.PAGE,
-            EDGE,
-            0.4,
-        )
-        c.draw(
-            polygon((x + 6.4, y - 4.2), (x + 0.2, y - 3.0), (x + 0.2, y + 3.4), (x + 6.4, y + 2.6)),
-            Part.PAGE,
-            EDGE,
-            0.4,
-        )
-        for row in (-1.8, 0.0, 1.8):
-            for side in (-1, 1):
-                c.draw(line((x + side * 1.6, y + row), (x + side * 5.2, y + row - 0.5), width=0.6), Part.PHONE)
-        if k >= 5:  # a page turns
-            tip = (5.2, 0.0, -5.2)[k - 5]
-            c.draw(polygon((x, y - 3.0), (x + tip, y - 6.4), (x + tip, y + 0.2), (x, y + 3.4)), Part.PAGE, EDGE, 0.5)
+        cover = polygon((x - 7, y - 3.4), (x, y - 2.4), (x + 7, y - 3.4), (x + 7, y + 3.8), (x, y + 4.6), (x - 7, y + 3.8))
+        c.draw(cover, Part.COVER, EDGE)
+        for side in (-1, 1):
+            c.draw(page(side, 6.2, 0), Part.PAGE, EDGE, 0.4)
+            for row in (-1.6, 1.0):
+                c.draw(line((x + side * 1.6, y + row), (x + side * 5.0, y + row - 0.5), width=0.7), Part.WOOD)
+        if k == 5:
+            c.draw(page(1, 5.0, 1.8), Part.PAGE, EDGE, 0.5)
+        elif k == 6:
+            c.draw(polygon((x - 0.5, y - 7), (x + 0.5, y - 7), (x + 0.5, y + 3.4), (x - 0.5, y + 3.4)), Part.PAGE, EDGE, 0.5)
+        elif k == 7:
+            c.draw(page(-1, 5.0, 1.8), Part.PAGE, EDGE, 0.5)
 
     pose.front = [book]
     return pose
@@ -276,16 +273,16 @@ def _guitar(k: int) -> Pose:
     s = _wave(k, 2)
     pose = Pose(head=(0.4 * _wave(k), 0.2), face="happy" if k in (0, 1, 2) else "open", left_over=True, right_over=True)
     nx, ny = pose.neck
-    pose.left = ((-2.8, 3.2), (-3.4 - (nx - 4.9), -8.0 + 1.9 * s - (ny + 1.2)))
-    pose.right = ((3.4, 2.6), (8.6 - (nx + 4.9), -11.6 - (ny + 1.2)))
+    pose.left = ((-2.8, 3.2), (-3.8 - (nx - 4.9), -6.6 + 1.7 * s - (ny + 1.2)))
+    pose.right = ((3.4, 2.6), (9.4 - (nx + 4.9), -11.0 - (ny + 1.2)))
 
     def body(c: Canvas) -> None:
-        c.draw(line((0, -8.6), (12.6, -13.8), width=1.7), Part.GUITAR_DARK, EDGE)
-        c.draw(line((12.4, -13.7), (14.8, -14.7), width=2.6), Part.GUITAR_DARK, EDGE)
-        c.draw(ellipse(-4.2, -6.4, 5.0, 4.5) | ellipse(1.0, -8.4, 3.6, 3.4), Part.GUITAR, EDGE)
-        c.draw(ellipse(-0.8, -7.8, 1.6, 1.5), Part.GUITAR_DARK)
-        c.draw(line((-6.2, -7.4), (-5.2, -4.4), width=0.9), Part.GUITAR_DARK)
-        c.draw(line((-5.6, -5.9), (12.0, -13.5), width=0.4), Part.PAGE)
+        c.draw(line((0, -7.4), (12.8, -12.4), width=1.7), Part.GUITAR_DARK, EDGE)
+        c.draw(line((12.6, -12.3), (15.0, -13.2), width=2.6), Part.GUITAR_DARK, EDGE)
+        c.draw(ellipse(-4.8, -4.9, 4.8, 4.1) | ellipse(0.4, -6.7, 3.4, 3.0), Part.GUITAR, EDGE)
+        c.draw(ellipse(-1.2, -6.2, 1.5, 1.4), Part.GUITAR_DARK)
+        c.draw(line((-6.8, -5.8), (-5.8, -3.0), width=0.9), Part.GUITAR_DARK)
+        c.draw(line((-6.0, -4.5), (12.2, -12.1), width=0.4), Part.PAGE)
 
     rise = k / PHASES
     pose.middle = [body]
@@ -317,10 +314,10 @@ def _umbrella(k: int) -> Pose:
     return pose
 
 
-def _sleep(k: int) -> Pose:
+def _sleep(k: int, mirrored: bool = False) -> Pose:
     breath = 0.35 * (1 - cos(2 * pi * k / PHASES))
-    pose = Pose(hip=(0, -4.6 + 0.2 * breath), head=(1.0, 1.0 + breath), face="blink", feet=((-3, -1), (3, -1)),
-                left=((-1.4, 3.2), (1.8, 5.4)), right=((1.4, 3.2), (-1.8, 5.4)), left_over=True, right_over=True)  # fmt: skip
+    pose = Pose(hip=(0, -6.2 + 0.2 * breath), head=(1.0, 1.0 + breath), face="blink", feet=((-3, -1), (3, -1)),
+                left=((-2.4, 2.6), (-3.0, 6.0)), right=((2.4, 2.6), (3.0, 6.0)), left_over=True, right_over=True)  # fmt: skip
 
     def pillow(c: Canvas) -> None:
         c.draw(rect(-11.6, -24.6, 11.6, -9.4, 4.6), Part.PAGE, Part.LINE)
@@ -328,14 +325,18 @@ def _sleep(k: int) -> Pose:
             c.draw(line((side * 9.6, -22.4), (side * 7.6, -20.4), width=0.5), Part.BLANKET)
 
     def blanket(c: Canvas) -> None:
-        c.draw(rect(-12.4, -5.6 + 0.3 * breath, 12.4, 0.6, 3.0), Part.BLANKET, EDGE)
-        c.draw(rect(-12.4, -5.6 + 0.3 * breath, 12.4, -3.8 + 0.3 * breath, 0.9), Part.PAGE, EDGE, 0.4)
+        top = -6.2 + 0.4 * breath
+        quilt = rect(-11.6, top, 11.6, 0.6, 2.2)
+        c.draw(quilt, Part.BLANKET, EDGE)
+        for x in (-8.0, -0.0, 8.0):
+            c.draw(rect(x - 2.0, top + 2.0, x + 2.0, top + 5.0) | rect(x - 6.0, top + 5.0, x - 2.0, 1), Part.CANOPY_LIGHT, clip=quilt)
+        c.draw(rect(-11.6, top, 11.6, top + 2.0, 0.9), Part.PAGE, EDGE, 0.5)
 
     rise = k / PHASES
     snores = []
     for i in range(2):
         r = (rise + i / 2) % 1.0
-        snores.append(snore(9.5 + 5.5 * r, -25.5 - 11 * r, 2.6 + 2.6 * r))
+        snores.append(snore(10.0 + 4.0 * r, -23.5 - 11 * r, 2.8 + 2.8 * r, mirrored))
     pose.back, pose.middle, pose.front = [pillow], [], [blanket, *snores]
     return pose
 
@@ -358,6 +359,9 @@ _POSES: dict[str, Callable[[int], Pose]] = {
 assert tuple(_POSES) == ACTIONS
 
 
-def pose_of(action: str, phase: int) -> Pose:
-    """The pose of `action` in `phase` (0 to `PHASES` - 1)."""
-    return _POSES[action](phase)
+def pose_of(action: str, phase: int, mirrored: bool = False) -> Pose:
+    """The pose of `action` in `phase` (0 to `PHASES` - 1).
+
+    A sprite that will be shown `mirrored` must be drawn so: then its letters (only sleepers have any) can be read.
+    """
+    return _sleep(phase, mirrored) if action == "sleep" else _POSES[action](phase)

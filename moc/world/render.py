@@ -32,13 +32,13 @@ from moc.world.schema import (
     PLACES,
     WIDTH,
 )
-from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SUPERSAMPLE, Atlas, Sheet, atlas
+from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SLEEPERS, SUPERSAMPLE, Atlas, Sheet, atlas
 from moc.world.story import StoryBatch
 
 _COLUMN = {name: i for i, name in enumerate(CHARACTER_ATTRIBUTES)}
 _CHUNK = {"cpu": 16, "cuda": 2048}  # frames composed at once: fits the cache, or a GPU's appetite
 _GROUND = {
-    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.PAVE, "kitchen": Scene.TILE_DARK, "forest": Scene.SOIL,
+    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.ROAD, "kitchen": Scene.TILE_DARK, "forest": Scene.SOIL,
     "beach": Scene.SAND, "library": Scene.WOOD, "station": Scene.PAVE, "rooftop": Scene.PAVE, "park": Scene.GRASS,
 }  # fmt: skip
 
@@ -105,11 +105,7 @@ def render(
     for first in range(0, len(time), step):
         part = slice(first, first + step)
         codes = _compose(sprites, looks, time[part], shot[part])
-        packed = palette[codes + (shot[part] * 256)[:, None, None]]
-        n = packed.shape[0]
-        summed = packed.view(n, HEIGHT, SUPERSAMPLE, WIDTH, SUPERSAMPLE).sum((2, 4), dtype=torch.int32)
-        for channel in range(3):
-            out[part, channel] = (((summed >> (10 * channel)) & 1023) + 2) >> 2
+        out[part] = _colour(palette, codes, shot[part])
         if mask is not None:
             mask[part] = _mask(codes)
     shape = (b, s, frames)
@@ -240,18 +236,24 @@ def _samples(count: int, device: torch.device) -> Tensor:
     return (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / SUPERSAMPLE
 
 
-def _offsets(sheet: Sheet, u: Tensor, v: Tensor, sprite: Tensor) -> Tensor:
-    """Where in `sheet.codes` each sample of each frame falls.
+def _look_up(codes: Tensor, row: Tensor, column: Tensor) -> Tensor:
+    """`codes` (flat) at row + column for every pair of an int32 row `[n, Y]` and column `[n, X]`: `[n, Y, X]`."""
+    at = row[:, :, None] + column[:, None, :]
+    return codes.index_select(0, at.flatten()).view(at.shape)  # several times faster than codes[at]
 
-    u `[n, SAMPLES_X]` and v `[n, SAMPLES_Y]` are sample coordinates in the sprite (floats or ints), sprite is `[n]`.
+
+def _sample(sheet: Sheet, u: Tensor, v: Tensor, sprite: Tensor) -> Tensor:
+    """Codes `[n, SAMPLES_Y, SAMPLES_X]` of one sprite `[n]` a frame.
+
+    u `[n, SAMPLES_X]` and v `[n, SAMPLES_Y]` are where the samples of a frame fall in the sprite, in its own samples.
     """
     column = (u.floor() + 1).clamp(0, sheet.columns - 1).to(torch.int32)
     row = (v.floor() + 1).clamp(0, sheet.rows - 1).to(torch.int32) * sheet.columns
-    return (row + (sprite * sheet.size).to(torch.int32)[:, None])[:, :, None] + column[:, None, :]
+    return _look_up(sheet.codes, row + (sprite * sheet.size).to(torch.int32)[:, None], column)
 
 
 def _compose(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Tensor:
-    """Part codes of n frames, int32 `[n, SAMPLES_Y, SAMPLES_X]`; `time` and `shot` are `[n]`."""
+    """Part codes of n frames, uint8 `[n, SAMPLES_Y, SAMPLES_X]`; `time` and `shot` are `[n]`."""
     device = time.device
     present, action, kind = looks.present[shot], looks.action[shot], looks.kind[shot]
     free = looks.free[shot]
@@ -261,16 +263,18 @@ def _compose(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Tenso
     box = sprites.places.box
     u = ((xs - m.place_x[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[0] - box[0])) * RES
     v = ((ys - m.place_y[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[1] - box[1])) * RES
-    codes = sprites.places.codes[_offsets(sprites.places, u, v, looks.place[shot])]
+    codes = _sample(sprites.places, u, v, looks.place[shot])
     codes = _fall(sprites, codes, looks.weather[shot], looks.outdoors[shot], time, free[:, 14])
 
     box = sprites.props.box
     u = ((xs - m.prop_x[:, None]) / m.prop_scale[:, None] - box[0]) * RES
     v = ((ys - m.prop_y[:, None]) / m.prop_scale[:, None] - box[1]) * RES
-    thing = sprites.props.codes[_offsets(sprites.props, u, v, looks.prop[shot])]
+    thing = _sample(sprites.props, u, v, looks.prop[shot])
     codes = torch.where(thing > 0, thing, codes)
 
     body = (kind * len(ACTIONS) + action) * PHASES + m.phase
+    asleep = (action == ACTIONS.index("sleep")) & (m.flip < 0)
+    body = torch.where(asleep, SLEEPERS + kind * PHASES + m.phase, body)
     for layer in range(MAX_CAST):
         role = (m.far_role + layer) % MAX_CAST
         codes = _stand_in(sprites, codes, m, role, body, looks.headwear[shot], present, xs, ys)
@@ -297,13 +301,13 @@ def _stand_in(
     box, hat_box = sprites.bodies.box, sprites.headwear.box
     u = ((xs - x) * flip / scale - box[0]) * RES
     v = ((ys - y) / scale - box[1]) * RES
-    u = torch.where(of(present), u, -2.0)  # nobody: onto the empty border
-    figure = sprites.bodies.codes[_offsets(sprites.bodies, u, v, body[:, 0])]
+    u = torch.where(of(present), u, -2.0)  # nobody: onto the empty borders
+    figure = _sample(sprites.bodies, u, v, body[:, 0])
     head = sprites.head[body[:, 0]]
     u = u.floor() - (head[:, :1] + hat_box[0] * RES)
     v = v.floor() - (head[:, 1:] + hat_box[1] * RES)
-    hat = sprites.headwear.codes[_offsets(sprites.headwear, u, v, of(wear)[:, 0])]
-    figure = torch.where((hat > 0) & (figure < FRONT) & of(present)[..., None], hat, figure)
+    hat = _sample(sprites.headwear, u, v, of(wear)[:, 0])
+    figure = torch.where((hat > 0) & (figure < FRONT), hat, figure)
     figure = figure | ((figure >> 1) & (role * PARTS).to(torch.uint8)[:, None, None])
     return torch.where(figure > 0, figure, codes)
 
@@ -317,18 +321,34 @@ def _fall(sprites: Atlas, codes: Tensor, weather: Tensor, outdoors: Tensor, time
     row = (torch.arange(SAMPLES_Y, device=device) - (down * time + start)[:, None]) % SAMPLES_Y
     column = (torch.arange(SAMPLES_X, device=device) - (across * time)[:, None]) % SAMPLES_X
     row = row + weather[:, None] * SAMPLES_Y
-    falling = sprites.weather.flatten()[(row * SAMPLES_X)[:, :, None] + column[:, None, :]]
-    seen_through = (codes >= Scene.SKY_0) & (codes <= Scene.STAR_1)
-    return torch.where((falling > 0) & (outdoors[:, None, None] | seen_through), falling, codes)
+    falling = _look_up(sprites.weather.flatten(), (row * SAMPLES_X).to(torch.int32), column.to(torch.int32))
+    reach = torch.where(outdoors, 255, Scene.STAR_1 - Scene.SKY_0).to(torch.uint8)  # indoors: codes of the sky alone
+    return torch.where((falling > 0) & (codes - int(Scene.SKY_0) <= reach[:, None, None]), falling, codes)
+
+
+def _colour(palette: Tensor, codes: Tensor, shot: Tensor) -> Tensor:
+    """Pixels `[n, 3, HEIGHT, WIDTH]` uint8: the mean colour of each 2 x 2 samples, rounded half up."""
+    n = codes.shape[0]
+    at = codes + (shot * 256).to(torch.int32)[:, None, None]
+    quads = palette.index_select(0, at.flatten()).view(n, HEIGHT, 2, WIDTH, 2)
+    rows = quads[:, :, 0] + quads[:, :, 1]
+    total = rows[..., 0] + rows[..., 1]  # three sums of four bytes, ten bits each
+    shifts = torch.tensor([0, 10, 20], dtype=torch.int32, device=codes.device)
+    return ((((total[:, None] >> shifts[:, None, None]) & 1023) + 2) >> 2).to(torch.uint8)
 
 
 def _mask(codes: Tensor) -> Tensor:
     """`[n, HEIGHT, WIDTH]` uint8 from codes: a pixel is a character's where at least half of its samples are."""
     n = codes.shape[0]
-    owner = (codes >> 6).view(n, HEIGHT, SUPERSAMPLE, WIDTH, SUPERSAMPLE)
-    first, second = ((owner == 2 + role).sum((2, 4)) for role in range(MAX_CAST))
-    half = SUPERSAMPLE * SUPERSAMPLE // 2
-    return torch.where((first >= half) & (first >= second), 1, torch.where(second >= half, 2, 0)).to(torch.uint8)
+    owner = (codes >> 6).view(n, HEIGHT, 2, WIDTH, 2)
+    counts = []
+    for role in range(MAX_CAST):
+        hit = (owner == 2 + role).to(torch.uint8)
+        rows = hit[:, :, 0] + hit[:, :, 1]
+        counts.append(rows[..., 0] + rows[..., 1])
+    first, second = counts
+    mask = (second >= 2).to(torch.uint8) * 2
+    return mask.masked_fill((first >= 2) & (first >= second), 1)
 
 
 def _boxes(mask: Tensor) -> Tensor:

@@ -23,6 +23,7 @@ from moc.world.schema import ACTIONS, FEATURE, HAT, HEIGHT, KINDS, PLACES, PROPS
 from moc.world.things import THING_BOX, prop
 
 SUPERSAMPLE = 2  # samples a pixel, each way
+SLEEPERS = len(KINDS) * len(ACTIONS) * PHASES  # first sprite of the mirrored sleepers
 SAMPLES_X, SAMPLES_Y = WIDTH * SUPERSAMPLE, HEIGHT * SUPERSAMPLE
 
 
@@ -47,7 +48,8 @@ class Atlas:
 
     Attributes:
         places: sprite place * len(FEATURE) + feature.
-        bodies: sprite (kind * len(ACTIONS) + action) * PHASES + phase.
+        bodies: sprite (kind * len(ACTIONS) + action) * PHASES + phase; then `SLEEPERS` + kind * PHASES + phase, the
+            sleepers that will be mirrored.
         head: `[bodies, 2]` float32, x and y of the head's middle in each body, in samples.
         headwear: sprite hat * 2 + (1 with a scarf).
         props: sprite prop (0 is empty).
@@ -107,6 +109,7 @@ def _drawn() -> Atlas:
         background = place_map(name)
         places += [with_feature(background, name, feature).codes for feature in FEATURE]
     figures = [figure(k, a, p) for k in KINDS for a in ACTIONS for p in range(PHASES)]
+    figures += [figure(k, "sleep", p, mirrored=True) for k in KINDS for p in range(PHASES)]
     x0, y0 = BODY_BOX[:2]
     head = torch.tensor([((x - x0) * RES, (y - y0) * RES) for _, (x, y) in figures], dtype=torch.float32)
     return Atlas(
