@@ -138,6 +138,8 @@ class _Reader:
             if token.determiner:
                 self._flush()
                 self.determiner = token.determiner
+                if self.before_part != "is":  # "her coat is a bright red", but "her coat is red, her striped scarf ..."
+                    self.predicate = ""
             entry, length = _longest(tokens, i)
             phrase = " ".join(t.word for t in tokens[i : i + length])
             if entry is None:

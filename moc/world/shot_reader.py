@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from moc.world.clauses import Event, read_clauses
@@ -48,7 +49,7 @@ class ShotReader:
         events = read_clauses(self.story.bare_names(self.text.prompt))
         self._camera_field()
         scene = self._scene(events, last_scene)
-        for event, following in zip(events, [*events[1:], Event("stop")], strict=True):
+        for event, following in pairwise([*events, Event("stop")]):
             if event.what == "pronoun":
                 self._pronoun(event, following)
             else:

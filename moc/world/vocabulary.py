@@ -227,7 +227,8 @@ def documentation() -> str:
         "",
         *(f"{title}: {nouns}.\n" for title, nouns in nouns_of.items()),
     ]
-    lines += _table("Hats", 'Also "no hat" and "without a hat"; "a red hat" leaves the kind of hat open.', w.HATS)
+    hats = f'"A red hat" ({w.HAT_ANY}) leaves the kind of hat open; "no hat", {w.BARE_HEADED} leave none.'
+    lines += _table("Hats", hats, w.HATS)
     patterns = {
         v: f"{w.PATTERN_ADJECTIVES[v]}; {w.PATTERN_NOUNS.get(v, '')}".rstrip("; ") for v in w.PATTERN_ADJECTIVES
     }

@@ -342,7 +342,7 @@ FUNCTION_WORDS = (
     "away, back, home, alone, one, other, all, him, them, me, us, we, i, you, what, "
     "been, will, can, could, would, must, should, more, most, less, much, even, ever, always, often, "
     "sometimes, yet, already, almost, nearly, next, last, first, second, third, final, same, such, own, any, "
-    "somebody, someone, everybody, everyone, nobody, each other, one another, side by side, hand in hand, aside, "
+    "somebody, someone, everybody, everyone, nobody, side by side, hand in hand, aside, "
     "apart, ahead, forward, do, does, did, far, nearby, close, close by, in front, at last, at once, of course, time, "
     "times, moment, minute, hour, today, tomorrow, everywhere, somewhere, not far, it is, it was"
 )
