@@ -27,6 +27,7 @@ _PAD = 16
 _GAP = 8
 _MARGIN = 36
 _CAPTION_LINES = 2
+_LINE = 22
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -60,12 +61,15 @@ def contact_sheet(cards: Iterable[Card], *, title: str, subtitle: str = "") -> I
     shots = list(cards)
     if not shots:
         raise ValueError("a contact sheet needs at least one shot, got none")
+    title, subtitle = (" ".join(text.split()) for text in (title, subtitle))
     columns = 1 if len(shots) == 1 else 2 if len(shots) <= 24 else 3
     first = shots[0].load()
     frame_height = round(_FRAME_WIDTH * first.shape[1] / first.shape[2])
     card_width = FRAMES * _FRAME_WIDTH + (FRAMES - 1) * _GAP + 2 * _PAD
-    line = 22
-    card_height = _PAD + 30 + frame_height + 12 + _CAPTION_LINES * line + _PAD - 4
+    measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
+    text_width = card_width - 2 * _PAD
+    captions = [_wrap(measure, card.caption, _font(17, card.caption), text_width, _CAPTION_LINES) for card in shots]
+    card_height = _PAD + 30 + frame_height + 12 + max(map(len, captions)) * _LINE + _PAD - 4
     rows = -(-len(shots) // columns)
     width = 2 * _MARGIN + columns * card_width + (columns - 1) * _MARGIN // 2
     head = _MARGIN + (44 if title else 0) + (28 if subtitle else 0) + (16 if title or subtitle else 0)
@@ -82,7 +86,7 @@ def contact_sheet(cards: Iterable[Card], *, title: str, subtitle: str = "") -> I
         x = _MARGIN + index % columns * (card_width + _MARGIN // 2)
         y = head + index // columns * (card_height + _MARGIN // 2)
         frames = first if index == 0 else card.load()
-        _draw_card(sheet, draw, card, frames, (x, y, card_width, card_height), (_FRAME_WIDTH, frame_height), line)
+        _draw_card(sheet, draw, card, captions[index], frames, (x, y, card_width, card_height))
     return sheet
 
 
@@ -96,10 +100,9 @@ def _draw_card(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     card: Card,
+    caption: list[str],
     frames: np.ndarray,
     box: tuple[int, int, int, int],
-    size: tuple[int, int],
-    line: int,
 ) -> None:
     x, y, width, height = box
     draw.rounded_rectangle((x, y, x + width - 1, y + height - 1), 12, _CARD, _EDGE, 1)
@@ -107,21 +110,27 @@ def _draw_card(
     number = str(card.number)
     bold = _font(16, number, bold=True)
     badge = max(26, round(draw.textlength(number, bold)) + 14)
-    draw.rounded_rectangle((x, y, x + badge, y + 22), 11, _ACCENT)
-    draw.text((x + badge / 2, y + 11), number, "white", bold, anchor="mm")
+    sheet.paste(_ACCENT, (x, y), _pill(badge, 24))
+    draw.text((x + badge / 2, y + 12), number, "white", bold, anchor="mm")
     length = f"{card.seconds:.4g} s"
-    draw.text((x + badge + 10, y + 11), card.id, _INK, _font(17, card.id, bold=True), anchor="lm")
-    draw.text((x + width, y + 11), length, _QUIET, _font(16, length), anchor="rm")
+    draw.text((x + badge + 10, y + 12), card.id, _INK, _font(17, card.id, bold=True), anchor="lm")
+    draw.text((x + width, y + 12), length, _QUIET, _font(16, length), anchor="rm")
     y += 32
+    size = (_FRAME_WIDTH, round(_FRAME_WIDTH * frames.shape[1] / frames.shape[2]))
     for i in range(FRAMES):
         frame = Image.fromarray(frames[(2 * i + 1) * len(frames) // (2 * FRAMES)])
-        up = frame.width <= size[0]  # art of few pixels keeps its edges, larger pictures are smoothed
-        scaled = frame.resize(size, Image.Resampling.NEAREST if up else Image.Resampling.LANCZOS)
-        sheet.paste(scaled, (x + i * (size[0] + _GAP), y))
+        sheet.paste(frame.resize(size, Image.Resampling.LANCZOS), (x + i * (size[0] + _GAP), y))
     y += size[1] + 10
     font = _font(17, card.caption)
-    for row, text in enumerate(_wrap(draw, card.caption, font, width, _CAPTION_LINES)):
-        draw.text((x, y + row * line), text, _INK, font)
+    for row, text in enumerate(caption):
+        draw.text((x, y + row * _LINE), text, _INK, font)
+
+
+def _pill(width: int, height: int) -> Image.Image:
+    """A mask with round ends, drawn large and shrunk, because Pillow's own edges are hard."""
+    large = Image.new("L", (width * 4, height * 4), 0)
+    ImageDraw.Draw(large).rounded_rectangle((0, 0, width * 4 - 1, height * 4 - 1), height * 2, 255)
+    return large.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _wrap(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int, lines: int) -> list[str]:

@@ -37,25 +37,22 @@ def print_plan(console: Console, plan: Plan, numbers: Sequence[int], story: Stor
     """The tables of a dry run: sizes and cost a shot, then the words a shot."""
     table = _table(story.title or "Plan")
     for name in ("shot", "id"):
-        table.add_column(name)
-    for name in ("video", "frames", "latent", "chunks", "tokens", "text", "work"):
-        table.add_column(name, justify="right")
+        table.add_column(name, no_wrap=True)
+    for name in ("video", "frames", "latent", "chunks", "tokens", "text", "TFLOP"):
+        table.add_column(name, justify="right", no_wrap=True)
     for shot in plan.shots:
-        work = amount(shot.flops, "FLOP") if shot.number in numbers else "kept"
-        row = (shot.number, shot.id, f"{shot.seconds:g} s", shot.frames, shot.latent_frames, shot.chunks)
-        table.add_row(*map(str, row), f"{shot.tokens:,}", str(shot.text_tokens), work)
+        work = f"{shot.flops / 1e12:.3g}" if shot.number in numbers else "kept"
+        counts = (shot.frames, shot.latent_frames, shot.chunks, shot.tokens, shot.text_tokens)
+        table.add_row(str(shot.number), shot.id, f"{shot.seconds:g} s", *(f"{value:,}" for value in counts), work)
     total = plan_dict(plan, numbers)["total"]
+    tokens, text = sum(shot.tokens for shot in plan.shots), sum(shot.text_tokens for shot in plan.shots)
+    counts = (total["frames"], sum(shot.latent_frames for shot in plan.shots), total["chunks"], tokens, text)
+    work = f"{total['flops_to_draw'] / 1e12:.3g}"
     table.add_section()
-    tokens = sum(shot.tokens for shot in plan.shots)
-    text = sum(shot.text_tokens for shot in plan.shots)
-    latent = sum(shot.latent_frames for shot in plan.shots)
-    counts = (f"{value:,}" for value in (total["frames"], latent, total["chunks"], tokens, text))
-    table.add_row("", "all", clock(total["seconds"]), *counts, amount(total["flops_to_draw"], "FLOP"))
+    table.add_row("", "all", f"{total['seconds']:g} s", *(f"{value:,}" for value in counts), work)
     console.print(table)
-    console.print(
-        f"model {plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about "
-        f"{amount(plan.memory_bytes, 'B')} of memory"
-    )
+    memory = amount(plan.memory_bytes, "B")
+    console.print(f"{plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about {memory} of memory")
     for note in plan.notes:
         console.print(f"note: {note}")
     if plan.understanding:
@@ -64,17 +61,22 @@ def print_plan(console: Console, plan: Plan, numbers: Sequence[int], story: Stor
 
 
 def _words(plan: Plan) -> Table:
+    """What the model reads, a row a shot; words that do nothing stand below those that do."""
+    from rich.text import Text
+
     table = _table("Words")
-    table.add_column("shot")
-    table.add_column("understood", ratio=3)
-    table.add_column("known, not drawn", ratio=1)
-    table.add_column("not understood", ratio=1)
-    ids = {shot.number: shot.id for shot in plan.shots} | {0: "all shots"}
+    table.add_column("shot", no_wrap=True)
+    table.add_column("read as")
+    ids = {shot.number: shot.id for shot in plan.shots}
     for words in plan.understanding:
-        label = f"{words.number} {ids[words.number]}" if words.number else ids[0]
-        understood = ", ".join(f"{said} → {meaning}" for said, meaning in words.understood)
-        unknown = ", ".join(_unknown(word, nearest) for word, nearest in words.unknown)
-        table.add_row(label, understood or "-", ", ".join(words.silent) or "-", unknown or "-")
+        lines = [", ".join(f"{said} → {meaning}" for said, meaning in words.understood) or "-"]
+        if words.silent:
+            lines.append(f"known, but draws nothing: {', '.join(words.silent)}")
+        text = Text("\n".join(lines))
+        if words.unknown:
+            unknown = ", ".join(_unknown(word, nearest) for word, nearest in words.unknown)
+            text.append(f"\nnot understood: {unknown}", style="yellow")
+        table.add_row(f"{words.number} {ids[words.number]}" if words.number else "all shots", text)
     return table
 
 
@@ -124,10 +126,10 @@ def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
     manifest = outcome.manifest
     times = manifest["timings"].get("shots", {})
     table = _table(manifest["title"] or None)
-    table.add_column("shot")
-    table.add_column("id")
+    table.add_column("shot", no_wrap=True)
+    table.add_column("id", no_wrap=True)
     for name in ("video", "time", "sparsity"):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     table.add_column("")
     for shot in manifest["shots"]:
         number = shot["number"]
@@ -164,4 +166,6 @@ def _table(title: str | None) -> Table:
     from rich import box
     from rich.table import Table
 
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    return Table(
+        title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0)
+    )
