@@ -33,8 +33,8 @@ from moc.world.schema import (
     scene_slot,
 )
 from moc.world.shot_reader import ReadShot, ShotReader
-from moc.world.vocabulary import DETERMINERS, LEXICON, plain
-from moc.world.words import COLOR_AS
+from moc.world.vocabulary import DETERMINERS, LEXICON, plain, split_list
+from moc.world.words import COLOR_AS, KINDS_NEAR
 from moc.world.written import (
     SHOT_DEFAULTS,
     WORDY,
@@ -139,6 +139,11 @@ class StoryReader:
     def log(self, log: Log, number: int = 0) -> None:
         log.into(self.words[number])
 
+    def near_kind(self, event: Event, where: str) -> None:
+        """Says so when a kind is only the nearest one: "a fox"."""
+        if event.text.split()[-1] in split_list(KINDS_NEAR.get(event.value, "")):
+            self.notes.append(f"{where}: a {event.text} is drawn as a {event.value}")
+
     def undrawn(self, log: Log, event: Event, where: str) -> None:
         """A known word for what the world does not have: "a black coat"."""
         log.add(event.text)
@@ -168,8 +173,9 @@ class StoryReader:
         for event in read_clauses(text):
             if event.what == "unknown":
                 log.add(event.text) if event.text == name.lower() else log.unknown.append(event.text)
-            elif event.what == "kind" and not person.main:
-                person.main = event.value
+            elif event.what == "kind" and person.main in ("", event.value):
+                self.near_kind(event, where)
+                person.main, other = event.value, False
                 log.add(event.text, f"{name}: kind = {event.value}")
             elif event.what == "kind":
                 other = True  # "a woman with her dog": the dog is not described here

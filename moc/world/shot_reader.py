@@ -120,6 +120,7 @@ class ShotReader:
             if event.strength > 1 and event == self.previous:  # the other one of "two cats"
                 self.subjects.link("and", event.text)
             name = story.somebody(event.value, event.definite, taken)
+            story.near_kind(event, f"shot {self.number}")
             self.log.add(event.text, f"{name}: kind = {event.value}")
             self._mention(name)
         elif what == "action" and event.text == "waves" and not self.subjects.cast:

@@ -100,7 +100,7 @@ def _entries() -> Iterator[tuple[str, Entry]]:
     ):
         for value, phrases in table.items():
             yield from ((phrase, Entry(part, value, HELD)) for phrase in split_list(phrases))
-    for number, kinds in ((1, w.KINDS), (2, w.KIND_PLURALS)):
+    for number, kinds in ((1, w.KINDS), (1, w.KINDS_NEAR), (2, w.KIND_PLURALS)):
         for value, phrases in kinds.items():
             yield from ((phrase, Entry("kind", value, number)) for phrase in split_list(phrases))
     for clear, places in ((1, w.PLACES), (0, w.PLACES_VAGUE)):
@@ -216,6 +216,7 @@ def documentation() -> str:
         "Every shot's words can be checked with `moc generate story.yaml --dry-run`.",
         "",
         *_table("Characters", "The first of these in a description says what somebody is.", w.KINDS, "kind"),
+        *_table("Nearest kinds", "Drawn as the nearest kind, with a note.", w.KINDS_NEAR, "drawn as"),
         *_table("Colours", "Words and the base colour they stand for.", w.COLORS, "base colour"),
         "## What a colour means",
         "",

@@ -85,6 +85,14 @@ KINDS = {
     "bear": "bear, teddy bear, teddy, cub, bear cub, polar bear",
     "robot": "robot, android, droid, automaton",
 }
+# Drawn as the nearest kind there is; a note says so.
+KINDS_NEAR = {
+    "cat": "tiger, lion, lioness, leopard, panther, lynx",
+    "dog": "fox, wolf, coyote, jackal",
+    "rabbit": "mouse, squirrel, hamster, hedgehog, guinea pig",
+    "bear": "panda, koala, badger, raccoon",
+    "robot": "cyborg, golem",
+}
 KIND_PLURALS = {
     "woman": "women, ladies",
     "man": "men, gentlemen",
@@ -216,14 +224,15 @@ ACTION_FIRM = {
 ACTION_LOOSE = {
     "walk": "walk, stroll, wander, amble, saunter, hike, march, stride, pace, step, go for walk, take walk, "
     "cross, follow, tiptoe, return, enter, come back, go back, walk past, arrive, approach, roam, head, go home, "
-    "walk home, come home, pass by, ramble, trot, go, come",
+    "walk home, come home, pass by, ramble, trot, go, come, "
+    "sneak, creep, limp, crawl, climb, stumble, descend, travel, explore, skate",
     "sit": "sit, perch, sit down, take seat, be seated, rest, squat, kneel, settle, have seat, relax",
 }
 ACTION_IDLE = {
     "stand": "stand, wait, pause, look, watch, gaze, stare, listen, smile, laugh, talk, chat, pose, stop, linger, "
     "stay, stand still, look around, look up, look out, meet, think, wonder, glance, speak, whisper, sing, stand up, "
     "lean, admire, hesitate, breathe, grin, nod, wait for, look back, look on, hum, stand there, shiver, sigh, peer, "
-    "bark, meow, purr, growl, sniff, whistle",
+    "bark, meow, purr, growl, sniff, whistle, clap, applaud, cheer, giggle, frown, observe",
 }
 ACTION_WORDS = {
     "drink": "with cup in hand, cup in hand, mug in hand",
@@ -257,9 +266,10 @@ IRREGULAR = {
     "leap": "leap leaps leaping leapt leaped", "dream": "dreams dreaming dreamt dreamed",
     "meet": "meet meets meeting met",
     "shelter": "shelters sheltering sheltered", "head": "heads heading headed", "text": "texts texting texted",
-    "phone": "phones phoning phoned", "call": "calls calling", "step": "steps stepping stepped",
-    "rest": "rests resting rested", "race": "races racing raced", "stride": "stride strides striding strode",
-    "kneel": "kneel kneels kneeling knelt", "cross": "crosses crossing crossed", "march": "marches marching marched",
+    "phone": "phones phoning phoned", "call": "call calls calling", "step": "steps stepping stepped",
+    "rest": "rest rests resting rested", "race": "race races racing raced", "stride": "stride strides striding strode",
+    "kneel": "kneel kneels kneeling knelt", "cross": "cross crosses crossing crossed",
+    "march": "march marches marching marched",
     "lean": "lean leans leaning leaned", "wave": "wave waves waving waved", "watch": "watch watches watching watched",
 }  # fmt: skip
 DOUBLED = ("jog", "hop", "skip", "sip", "nap", "strum", "chat", "stir", "step", "stop", "squat", "nod", "grin", "hum",
@@ -399,14 +409,27 @@ SILENT_WORDS = (
     "rides, riding, ride, helps, helping, gives, giving, give, finds, finding, find, sees, seeing, see, hears, "
     "hearing, feels, feeling, knows, tells, telling, asks, asking, shows, showing, brings, bringing, keeps, "
     "keeping, kept, makes, making, made, works, working, tries, trying, begins, starts, starting, turns, turning, "
-    "moves, moving, points, pointing, hugs, hugging, kisses, crying, cries, yawns, yawning, wakes, "
-    "waking, wakes up, waking up, stretches, stretching, feeds, feeding, throws, throwing, catches, catching, "
-    "kicks, kicking, pushes, pulls, pulling, leaving, leave, left behind, loses, lost, hides, hiding, seeks, "
-    "searches, searching, visits, visiting, joins, joining, cooks, cooking, bakes, baking, paints, draws, drawing, "
-    "cleans, cleaning, waters, watering, missing, becomes, becoming, appears, disappears, shines, shining, glows, "
-    "falls, blows, drifts, flies, flying, grows, hangs, hanging, fills, filled, covered, lit, surrounded, full, "
-    "wrapped, tied, decorated, called, named, known, set, lined, leaning back, overlooking, cross legged, lives, "
-    "living, passes, remembers, remembering, dreaming of, misses, sets off, sets out, gathers, gather, gathering, "
-    "ends, ending, starts to, begins to, once more, very, quite, rather, so called, old, new, young, long, wide, "
-    "high, low, left, right, top, early, late, such as, dreamily"
+    "moves, moving, points, pointing, hugs, hugging, kisses, crying, cries, yawns, yawning, wakes, waking, wakes "
+    "up, waking up, stretches, stretching, feeds, feeding, throws, throwing, catches, catching, kicks, kicking, "
+    "pushes, pulls, pulling, leaving, leave, left behind, loses, lost, hides, hiding, seeks, searches, searching, "
+    "visits, visiting, joins, joining, cooks, cooking, bakes, baking, paints, draws, drawing, cleans, cleaning, "
+    "waters, watering, missing, becomes, becoming, appears, disappears, shines, shining, glows, falls, blows, "
+    "drifts, flies, flying, grows, hangs, hanging, fills, filled, covered, lit, surrounded, full, wrapped, tied, "
+    "decorated, called, named, known, set, lined, leaning back, overlooking, cross legged, lives, living, passes, "
+    "remembers, remembering, dreaming of, misses, sets off, sets out, gathers, gather, gathering, ends, ending, "
+    "starts to, begins to, once more, very, quite, rather, so called, old, new, young, long, wide, high, low, left, "
+    "right, top, early, late, such as, dreamily, heart, coastal, lighting, sly, heartwarming, whimsical, epic, "
+    "dramatic, tender, serene, tranquil, moody, atmospheric, pixar, ghibli, anime, watercolour, watercolor, "
+    "painterly, pastel, muted, saturated, contrast, high contrast, focus, shallow, bokeh, slow motion, handheld, "
+    "steady, static, single take, aerial, backlit, silhouette, silhouetted, rich, lush, crisp, sharp, blurry, "
+    "blurred, photorealistic, hd, 4k, 8k, 35mm, vhs, retro, rural, urban, suburban, industrial, mediterranean, "
+    "european, japanese, french, italian, english, american, old fashioned, traditional, mischievous, nervous, "
+    "nervously, anxious, anxiously, bored, excited, surprised, worried, relieved, angry, angrily, furious, "
+    "frightened, scared, hungry, thirsty, sick, drunk, dizzy, confused, focused, concentrated, determined, amused, "
+    "amazed, delighted, content, contented, pensive, thoughtful, melancholic, nostalgically, hopeful, hopefully, "
+    "gracefully, clumsily, clumsy, elegantly, awkwardly, swims, swimming, swim, eaten, bites, biting, chews, licks, "
+    "licking, swings, swinging, roll, rolls, rolling, crash, crashes, crashing, ripples, rippling, echo, echoes, "
+    "echoing, splash, splashes, splashing, digs, digging, builds, repairs, fixes, fixing, cuts, cutting, sews, "
+    "knits, knitting, sweeps, sweeping, washes, washing, pets, petting, strokes, stroking, cuddles, cuddling, holds "
+    "on, lets go"
 )
