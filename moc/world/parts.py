@@ -256,7 +256,7 @@ _INDOOR_RGB: dict[Scene, tuple[int, int, int]] = {
     Scene.WOOD: (164, 112, 72),
     Scene.WOOD_DARK: (110, 72, 50),
     Scene.WOOD_LIGHT: (206, 160, 112),
-    Scene.PLASTER: (232, 220, 204),
+    Scene.PLASTER: (216, 206, 198),
     Scene.TILE: (236, 230, 220),
     Scene.TILE_DARK: (178, 158, 142),
     Scene.BOARD: (50, 64, 62),
@@ -280,7 +280,7 @@ _WINDOW_RGB = {"day": (136, 170, 190), "sunset": (255, 196, 104), "night": (255,
 _LIGHT = {  # multiplier and offset of lit surfaces: outdoors, indoors
     "day": ((1.0, 1.0, 1.0), (0, 0, 0), (1.0, 1.0, 1.0), (0, 0, 0)),
     "sunset": ((0.90, 0.72, 0.62), (22, 2, 4), (1.0, 0.88, 0.76), (6, 0, 0)),
-    "night": ((0.36, 0.42, 0.60), (2, 4, 16), (0.70, 0.62, 0.60), (4, 2, 8)),
+    "night": ((0.44, 0.50, 0.66), (4, 6, 18), (0.70, 0.62, 0.60), (4, 2, 8)),
 }
 _GROUNDS = {
     Scene.PUDDLE_GRASS: Scene.GRASS,

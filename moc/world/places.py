@@ -79,6 +79,14 @@ def pine(c: Canvas, x: float, foot: float, size: float = 1.0) -> None:
         c.draw(polygon((x, y - 11.5 * size), (x + w, y), (x + w * 0.25, y)), S.PINE_DARK)
 
 
+def _settle(c: Canvas, x: float, foot: float) -> None:
+    """A small painted seat."""
+    for side in (-1, 1):
+        c.draw(rect(x + side * 7 - 0.6, foot - 4, x + side * 7 + 0.6, foot), S.METAL_DARK, S.INK, 0.3)
+    c.draw(rect(x - 9, foot - 9, x + 9, foot - 5.4, 0.5), S.ACCENT, S.INK, 0.5)
+    c.draw(rect(x - 9.6, foot - 4.4, x + 9.6, foot - 2.4, 0.5), S.ACCENT, S.INK, 0.5)
+
+
 def _cafe(c: Canvas) -> None:
     c.draw(_band(0, 50), S.PLASTER)
     c.draw(rect(38, 0, 66, 46), S.WALL, S.WOOD, 0.8)
@@ -139,8 +147,10 @@ def _river(c: Canvas) -> None:
     c.draw(line((71, 29), (71, 9), width=1.0), S.TRUNK, S.INK, 0.4)
     c.draw(polygon((72.4, 10), (72.4, 26.5), (81, 26.5)), S.ACCENT, S.INK, 0.5)
     c.draw(polygon((69.6, 13), (69.6, 26.5), (62.5, 26.5)), S.PAINT_WHITE, S.INK, 0.5)
-    c.draw(rect(40, 29, 56, 33, 0.6), S.STONE, EDGE)  # landmark's islet
-    c.draw(ellipse(48, 33.5, 10, 2.6), S.STONE_DARK, EDGE, 0.4)
+    c.draw(rect(39, 29.4, 57, 39, 0.6), S.WALL, EDGE)  # a pier under the landmark
+    c.draw(rect(37.5, 29, 58.5, 31.4, 0.4), S.STONE, EDGE, 0.5)
+    c.draw(polygon((39, 40.5), (58, 40.5), (54.5, 46), (42.5, 46)), S.ACCENT, S.INK, 0.5)  # rowing boat
+    c.draw(rect(39.6, 40.5, 57.4, 42), S.ACCENT_SHADE)
     bank = ellipse(16, 62, 60, 16.5) | ellipse(90, 62, 50, 16) | _band(50, 66)
     c.draw(bank, S.GRASS, EDGE, 0.5)
     for x, y in ((8, 50), (36, 53), (64, 51), (88, 52), (-6, 54), (104, 54)):
@@ -178,7 +188,12 @@ def _street(c: Canvas) -> None:
         _pane(c, x, 34)
     _house(c, 13, 42, 16, S.WALL, S.ROOF)
     _house(c, 57, 87, 16, S.WALL, S.ROOF)
-    c.draw(rect(42.6, 24, 56.4, 45), S.BRICK, EDGE)
+    c.draw(rect(42.6, 24, 56.4, 45), S.WALL, EDGE)
+    c.draw(rect(45.5, 33, 53.5, 43), S.WINDOW, S.PAINT_WHITE, 0.7)
+    c.draw(polygon((43, 26.4), (56, 26.4), (58, 33), (41, 33)), S.ACCENT, S.INK, 0.5)  # awning
+    for x in (45.5, 51.2):
+        c.draw(polygon((x, 26.4), (x + 2.2, 26.4), (x + 2.4, 33), (x - 0.6, 33)), S.PAINT_WHITE)
+    c.draw(rect(44.5, 42.4, 54.5, 45, 0.4), S.ACCENT, S.INK, 0.5)  # flower box
     c.draw(rect(42, 22.5, 57, 25), S.ROOF_DARK, EDGE)
     for x in (18, 31):
         _pane(c, x, 20, shutter=S.ACCENT)
@@ -238,20 +253,23 @@ def _kitchen(c: Canvas) -> None:
 def _forest(c: Canvas) -> None:
     sky(c, ((40, 5), (100, 6)))
     c.draw(_band(33, 46), S.PINE_DARK)
-    for x, foot, size in ((-8, 43, 1.15), (8, 41, 1.0), (92, 42, 1.05), (106, 43, 1.2), (40, 38, 0.72), (56, 38, 0.75)):
+    for x, foot, size in ((-8, 43, 1.15), (8, 41, 1.0), (92, 42, 1.05), (106, 43, 1.2), (43, 42, 1.05), (55, 42, 1.1)):
         pine(c, x, foot, size)
     c.draw(_band(41.5, 66), S.SOIL, EDGE, 0.4)
-    c.draw(rect(12.5, 17, 40.5, 43), S.WALL, EDGE)  # hut
-    c.draw(polygon((9, 18), (26.5, 6), (44, 18)), S.ROOF, EDGE)
-    c.draw(rect(16, 31, 22.5, 43), S.WOOD_DARK, EDGE, 0.4)
-    _pane(c, 28, 23, 7, 7)
-    tent = polygon((56.5, 43), (70, 16), (84, 43))
+    c.draw(rect(15.5, 17, 41, 43), S.WALL, EDGE)  # hut
+    c.draw(polygon((12, 18), (28, 6), (44, 18)), S.ROOF, EDGE)
+    c.draw(rect(33, 31, 39, 43), S.WOOD_DARK, EDGE, 0.4)
+    _pane(c, 24, 22, 6.6, 7)
+    tent = polygon((56, 43), (69, 15), (82.5, 43))
     c.draw(tent, S.ACCENT, S.INK)  # tent
-    c.draw(polygon((65, 43), (70, 24), (75, 43)), S.ACCENT_SHADE, S.INK, 0.4)
-    c.draw(polygon((67.5, 43), (70, 30), (72.5, 43)), S.INK)
-    c.draw(ellipse(48, 34, 6.5, 1.8) | rect(41.5, 34, 54.5, 43), S.TRUNK, EDGE)  # stump under the landmark
-    c.draw(ellipse(48, 34, 5.6, 1.4), S.SAND)
-    for x, foot, size in ((2, 50, 1.3), (97, 50, 1.35)):
+    c.draw(polygon((64, 43), (69, 24), (74, 43)), S.ACCENT_SHADE, S.INK, 0.4)
+    c.draw(polygon((66.5, 43), (69, 30), (71.5, 43)), S.INK)
+    c.draw(rect(40.5, 34, 55.5, 44), S.WALL, EDGE)  # a well's wall under the landmark
+    c.draw(rect(39.5, 33, 56.5, 35, 0.3), S.STONE, EDGE, 0.5)
+    c.draw(polygon((42, 46), (56, 46), (59, 51), (40, 51)), S.ACCENT, S.INK, 0.5)  # picnic cloth
+    for x in (41.4, 54.4):
+        c.draw(polygon((x + 1, 46), (x + 2.6, 46), (x + 3, 51), (x + 0.6, 51)), S.PAINT_WHITE)
+    for x, foot, size in ((12.5, 50, 1.2), (89.5, 50, 1.25), (-9, 51, 1.3), (107, 51, 1.3)):
         pine(c, x, foot, size)
     for x, y in ((20, 52), (44, 56), (74, 53), (88, 58), (10, 60), (62, 61), (-8, 57), (108, 58)):
         c.draw(line((x, y), (x - 2.4, y - 3), width=0.9) | line((x, y), (x, y - 4), width=0.9)
@@ -290,7 +308,11 @@ def _beach(c: Canvas) -> None:
     c.draw(dome, S.ACCENT, S.INK)  # sun umbrella
     c.draw(ellipse(69.5, 26, 4.4, 17), S.PAINT_WHITE, clip=dome)
     c.draw(polygon((78, 44), (94, 44), (97, 48), (79, 48)), S.ACCENT, S.INK, 0.5)
-    c.draw(ellipse(48, 37, 9.5, 4.0) | rect(38.5, 37, 57.5, 40.5), S.SAND, EDGE, 0.4)  # landmark's dune
+    c.draw(rect(39.5, 34, 56.5, 41), S.WALL, EDGE)  # a platform under the landmark
+    c.draw(rect(38, 33, 58, 35, 0.3), S.WOOD_LIGHT, EDGE, 0.5)
+    c.draw(polygon((42, 42.5), (56, 42.5), (59, 49), (40, 49)), S.ACCENT, S.INK, 0.5)  # towel
+    for x in (41.4, 54.4):
+        c.draw(polygon((x + 1, 42.5), (x + 2.6, 42.5), (x + 3.2, 49), (x + 0.4, 49)), S.PAINT_WHITE)
     for x, y in ((30, 52), (86, 56), (14, 60), (60, 50)):
         c.draw(ellipse(x, y, 1.3, 0.7), S.STONE)
     for angle in ((0, -2.4), (2.3, -0.8), (1.4, 2.0), (-1.4, 2.0), (-2.3, -0.8)):
@@ -351,8 +373,9 @@ def _station(c: Canvas) -> None:
         arch = rect(x, 26, x + 9, 44) | ellipse(x + 4.5, 26, 4.5, 4.5)
         c.draw(arch, S.WINDOW, S.PAINT_WHITE, 0.8)
         c.draw(rect(x + 4.2, 21.5, x + 4.8, 44), S.PAINT_WHITE)
-    c.draw(rect(37, 37, 57.5, 45), S.STONE, EDGE)  # landmark's plinth
-    c.draw(rect(40, 34, 56, 37, 0.3), S.STONE_DARK, EDGE, 0.4)
+    c.draw(rect(38, 37, 57.5, 45), S.WALL, EDGE)  # a plinth under the landmark
+    c.draw(rect(39, 34, 56.5, 37, 0.3), S.STONE, EDGE, 0.5)
+    _settle(c, 48, 46.5)
     c.draw(rect(60, 16, 118, 42, 4), S.ACCENT, S.INK)  # train
     c.draw(polygon((60, 42), (60, 22), (64, 16.5), (70, 16), (70, 42)).grow(0.2), S.ACCENT)
     c.draw(rect(62, 20, 69.5, 28, 1), S.WINDOW, S.INK, 0.6)
@@ -396,7 +419,9 @@ def _rooftop(c: Canvas) -> None:
         c.draw(rect(61, y, 83, y + 1.0), S.ACCENT_SHADE)
     c.draw(_band(39.5, 47), S.WALL, EDGE)  # parapet
     c.draw(_band(38, 40), S.STONE, EDGE, 0.4)
-    c.draw(rect(42, 33.8, 54, 38, 0.4), S.STONE, EDGE)
+    c.draw(rect(41, 33.6, 55, 38.4, 0.4), S.WALL, EDGE)
+    c.draw(rect(41.5, 36.6, 54.5, 45, 0.4), S.ACCENT, S.INK, 0.5)  # rug hung out
+    c.draw(rect(41.5, 43, 54.5, 44), S.PAINT_WHITE)
     c.draw(_band(46.5, 66), S.PAVE, EDGE, 0.5)
     for y in (51, 57):
         c.draw(_band(y, y + 0.4), S.STONE_DARK)
@@ -425,7 +450,9 @@ def _park(c: Canvas) -> None:
         c.draw(line((x - 2.4, y), (x + 2.4, y), width=0.7), S.WATER_LIGHT)
     path = polygon((66, 40.6), (80, 40.6), (74, 48), (60, 54), (50, 66), (14, 66), (34, 54), (58, 47))
     c.draw(path, S.SAND, S.GRASS_DARK, 0.5)
-    c.draw(rect(42, 32, 54, 37, 0.3), S.STONE, EDGE)
+    c.draw(rect(41, 32, 55, 39, 0.3), S.WALL, EDGE)
+    c.draw(rect(40, 31.4, 56, 33.4, 0.3), S.STONE, EDGE, 0.5)
+    _settle(c, 48, 44.5)
     for x, y in ((8, 56), (88, 54), (94, 60), (16, 60), (-8, 58), (106, 56), (80, 60)):
         c.draw(ellipse(x - 1, y, 1, 0.9) | ellipse(x + 1, y, 1, 0.9) | ellipse(x, y - 1, 1, 0.9), S.FLOWER)
         c.draw(ellipse(x, y, 0.6, 0.6), S.PAINT_YELLOW)
