@@ -7,6 +7,7 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
+from moc.attention import fused
 from moc.attention.portable import attend_portable
 from moc.attention.reference import attend_reference
 from moc.config import MoCConfig
@@ -97,13 +98,18 @@ def attend(
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     indices = None if routing is None else routing.indices
-    if backend == "triton":
-        raise NotImplementedError('backend "triton" comes with a later release, take "auto" or "portable"')
+    refused = fused.refusal(q_BHLD, layout, config, resolved) if backend in ("auto", "triton") else None
+    if backend == "triton" and refused:
+        raise NotImplementedError(refused)
     if backend == "reference":
         with torch.autocast(q_BHLD.device.type, enabled=False):
             out, lse = attend_reference(q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale)
-    else:
+    elif backend == "portable" or refused:
         out, lse = attend_portable(
+            q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale, deterministic=deterministic
+        )
+    else:
+        out, lse = fused.attend_fused(
             q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale, deterministic=deterministic
         )
     return (out, lse) if return_lse else out

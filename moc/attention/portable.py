@@ -103,7 +103,7 @@ class _Attend(torch.autograd.Function):
         q, k, v, out, lse, *saved = ctx.saved_tensors
         links = Links(saved[0].long(), saved[1], *ctx.links) if saved and len(saved[0]) else None
         dout = torch.zeros_like(out) if dout is None else dout
-        with torch.autocast(q.device.type, enabled=False), _deterministic(ctx.deterministic and q.is_cuda):
+        with torch.autocast(q.device.type, enabled=False), deterministic_algorithms(ctx.deterministic and q.is_cuda):
             dq, dk, dv = _gradients(ctx, q, k, v, out, lse, links, dout, dlse)
         return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), *([None] * 7)
 
@@ -190,7 +190,7 @@ def _rows(x_BHLD: Tensor) -> Tensor:
 
 
 @contextmanager
-def _deterministic(wanted: bool) -> Iterator[None]:
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
     """Torch's own switch, for kernels that add up gradients in the order they finish."""
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     if wanted:

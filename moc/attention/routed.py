@@ -38,8 +38,8 @@ def group_links(indices: Tensor, num_chunks: int) -> Links:
     """Groups the links of `indices` [B, H, Lq, W]; -1 slots fall away. The order within a group is the slots' own."""
     batch, heads, _, width = indices.shape
     groups = batch * heads * num_chunks
-    first = torch.arange(0, groups, num_chunks, device=indices.device, dtype=torch.int32).view(batch, heads, 1, 1)
-    group = torch.where(indices < 0, groups, indices + first).flatten()
+    first = torch.arange(batch * heads, device=indices.device, dtype=torch.int32).mul_(num_chunks)
+    group = torch.where(indices < 0, groups, indices + first.view(batch, heads, 1, 1)).flatten()
     ordered, slots = group.sort(stable=True)
     edges = torch.searchsorted(ordered, torch.arange(groups + 1, device=indices.device, dtype=torch.int32))
     return Links(slots[: int(edges[-1])], edges, width, indices.numel())

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 
 MAX_SEQUENCES = 65_535  # sequences are a grid dimension of the kernel
+_flash_forward = torch.ops.aten._flash_attention_forward
+_flash_backward = torch.ops.aten._flash_attention_backward
 _PAD = 8  # head widths are multiples of 8
 
 
@@ -46,7 +48,7 @@ def forward(q_THD: Tensor, k_SHD: Tensor, v_SHD: Tensor, packing: Packing, scale
     Returns:
         [T, H, D] outputs in the inputs' dtype and [H, T] float32 natural-log LSE.
     """
-    out, lse, *_ = torch.ops.aten._flash_attention_forward(
+    out, lse, *_ = _flash_forward(
         q_THD,
         k_SHD,
         v_SHD,
@@ -86,7 +88,7 @@ def backward(
         dout_THD = pad(torch.cat([dout_THD, dlse_HT.mT[..., None].to(dout_THD.dtype)], -1), (0, _PAD - 1))
         q_THD, k_SHD, out_THD = (pad(x, (0, _PAD)) for x in (q_THD, k_SHD, out_THD))
     state = torch.zeros(2, dtype=torch.uint64, device=q_THD.device)  # of dropout, which is off
-    dq, dk, dv = torch.ops.aten._flash_attention_backward(
+    dq, dk, dv = _flash_backward(
         dout_THD,
         q_THD,
         k_SHD,

@@ -50,6 +50,7 @@ class TrainConfig:
         noise: "scales" (noise with power at every scale) or "white".
         clean_history, near_clean_history: share of stories whose history is exactly clean, and nearly (t < 0.08);
             in the rest all shots share one noise level, as in joint sampling.
+        continued: share of shots that go on where the shot before them stopped, without a cut.
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
         drop_off_max, drop_in_rate: the paper's regularisers (section 3.1); it gives no values, these are ours.
@@ -78,6 +79,7 @@ class TrainConfig:
     noise: str = "scales"
     clean_history: float = 0.6
     near_clean_history: float = 0.25
+    continued: float = 0.1
     drop_routes: float = 0.1
     drop_text: float = 0.05
     drop_off_max: float = 0.5

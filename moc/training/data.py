@@ -23,7 +23,7 @@ from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.config import ChunkTokens, MoCConfig
 from moc.layout import Shot, TokenLayout
-from moc.routing import Routing, pool, route
+from moc.routing import Candidates, candidates_of, route
 from moc.training.config import Stage, TrainConfig
 
 SHOT_LATENTS = 16  # latent frames of a full 8 s shot
@@ -87,6 +87,7 @@ def make_piece(
     config: TrainConfig, model: PocketConfig, stage: Stage, step: int, piece: int, device: torch.device
 ) -> Piece:
     """Draw, render and noise piece number `piece` of the global batch of optimiser step `step`."""
+    from moc.world.continuation import continue_shots, say_continued
     from moc.world.render import render
     from moc.world.sampler import sample_stories
     from moc.world.tokens import encode_batch
@@ -95,11 +96,12 @@ def make_piece(
     host = torch.Generator().manual_seed(key(config.seed, "host", step, piece))
     batch, shots, frames = config.micro_stories, stage.shots, stage.latent_frames
     stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
+    stories, run = continue_shots(stories, config.continued, generator)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, restate=0.1)
+    captions = say_continued(captions, run > 0)
     first = int(torch.randint(0, SHOT_LATENTS - min(frames, SHOT_LATENTS) + 1, (), generator=host))
-    rendered = render(
-        stories, frames=frames * model.patch_frames, start=first * model.patch_frames, device=device
-    ).frames
+    length = frames * model.patch_frames
+    rendered = render(stories, frames=length, start=first * model.patch_frames + run * length, device=device).frames
     clean = patchify(rendered, model).to(torch.float32).div_(127.5).sub_(1.0)
 
     noise = draw_noise(
@@ -141,17 +143,13 @@ def make_piece(
 
 
 class RoutedAttention:
-    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants.
-
-    The stream begins with the clean shots, so the routes of noisy shot s are those of shot s in a stream of the first
-    s shots, chunk for chunk; only its queries come from further down.
+    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants; a noisy shot picks among the clean copies of earlier shots (`doubled_candidates`).
     """
 
     def __init__(self, config: TrainConfig, stage: Stage, model: PocketConfig, step: int, piece: Piece) -> None:
         size = (stage.latent_frames, stage.chunk_tokens, model)
         self.shots = stage.shots
         self.layout = story_layout(2 * stage.shots - 1, *size)
-        self.prefixes = [story_layout(n, *size) for n in range(stage.shots + 1)]
         self.moc = MoCConfig.preset("pocket").replace(
             chunk_tokens=stage.chunk_tokens,
             top_k=stage.top_k,
@@ -160,27 +158,29 @@ class RoutedAttention:
         )
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
-
-    def routes(self, layer: int, q: Tensor, k: Tensor) -> Routing:
-        """Routing `[B, H, L, width]` of the whole stream."""
-        descriptors = pool(k, self.layout)
-        history = self.prefixes[-2]  # global text and the clean shots 1..S-1
-        parts = [self._route(layer, q[:, :, : history.length], history, (0, history.length), descriptors)]
-        for number in range(1, self.shots + 1):
-            prefix = self.prefixes[number]
-            rows = prefix.token_range(number)
-            at = self.layout.token_range(self.shots - 1 + number)
-            parts.append(self._route(layer, q[:, :, at[0] : at[1]], prefix, rows, descriptors))
-        indices = torch.cat(parts, dim=2)
-        return Routing(indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1))
-
-    def _route(
-        self, layer: int, q: Tensor, layout: TokenLayout, rows: tuple[int, int], descriptors: Tensor
-    ) -> Tensor:
-        return route(
-            q, None, layout, self.moc, q_range=rows, descriptors=descriptors[:, :, : layout.num_chunks],
-            seed=self.seed, layer=layer, batch_offset=self.piece.first_row,
-        ).indices  # fmt: skip
+        self.candidates = doubled_candidates(stage.shots, *size, self.moc, piece.t.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return attend(q, k, v, self.layout, self.routes(layer, q, k), self.moc)
+        routing = route(
+            q, k, self.layout, self.moc, candidates=self.candidates,
+            seed=self.seed, layer=layer, batch_offset=self.piece.first_row,
+        )  # fmt: skip
+        routing.indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1)
+        return attend(q, k, v, self.layout, routing, self.moc)
+
+
+@lru_cache(maxsize=16)
+def doubled_candidates(
+    shots: int, latent_frames: int, chunk_tokens: int | str, model: PocketConfig, moc: MoCConfig, device: torch.device
+) -> Candidates:
+    """What each row of the doubled stream may pick.
+
+    The stream begins with the clean shots, so noisy shot s picks what shot s picks in a stream of the first s shots,
+    rank for rank.
+    """
+    size = (latent_frames, chunk_tokens, model)
+    parts = [candidates_of(story_layout(shots - 1, *size), moc, None, device)]
+    for number in range(1, shots + 1):
+        prefix = story_layout(number, *size)
+        parts.append(candidates_of(prefix, moc, prefix.token_range(number), device))
+    return Candidates.join(parts)

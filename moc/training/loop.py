@@ -15,6 +15,7 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from moc import drops, routing
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import Block, PocketDiT
 from moc.training import checkpoint
@@ -83,6 +84,8 @@ class Trainer:
             # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
             Block.before = torch.compile(_before, dynamic=False)  # type: ignore[method-assign]
             Block.after = torch.compile(_after, dynamic=False)  # type: ignore[method-assign]
+            routing.drop_off = torch.compile(drops.drop_off, dynamic=False)
+            routing.drop_in = torch.compile(drops.drop_in, dynamic=False)
         self.step = 0
 
     def learning_rate(self, step: int) -> float:

@@ -72,11 +72,13 @@ class Block(nn.Module):
         """Normalised, projected, rotated q, k, v `[B, H, L, head_dim]` of tokens `x` `[B, L, D]`."""
         mod = mod_BN6D + self.table
         h = modulated_norm(x, per_token(mod[:, :, 0], segments), per_token(mod[:, :, 1], segments))
-        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in self.qkv(h).chunk(3, dim=-1))
+        q, k, v = (y.unflatten(-1, (self.heads, -1)) for y in self.qkv(h).chunk(3, dim=-1))
         q = rotate(F.rms_norm(q, q.shape[-1:], self.q_norm.to(q.dtype), eps=1e-6), cos, sin)
         k = rotate(F.rms_norm(k, k.shape[-1:], self.k_norm.to(k.dtype), eps=1e-6), cos, sin)
-        # under autocast norms may come back in float32: attention takes one dtype
-        return q.to(v.dtype).contiguous(), k.to(v.dtype).contiguous(), v.contiguous()
+        # under autocast norms may come back in float32: attention takes one dtype. Packed kernels read [B, L, H, D],
+        # which these views keep; matrix products elsewhere want heads first.
+        q, k, v = (y.to(v.dtype).transpose(1, 2) for y in (q, k, v))
+        return (q, k, v) if x.is_cuda else (q.contiguous(), k.contiguous(), v.contiguous())
 
     def after(self, x: Tensor, attended_BHLD: Tensor, mod_BN6D: Tensor, segments: Sequence[int]) -> Tensor:
         """Add the attention output, then the MLP, to the residual stream."""

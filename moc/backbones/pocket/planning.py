@@ -162,7 +162,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
         fps=float(size.fps),
         shots=tuple(plans),
         memory_bytes=memory_bytes(size, total, longest, WEIGHT_BYTES),
-        notes=tuple(_notes(story, size, plans)),
+        notes=(*_notes(story, size, plans), *understood.notes),
         understanding=_understanding(understood),
     )
 

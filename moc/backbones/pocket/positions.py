@@ -79,18 +79,18 @@ def rotations(positions: Tensor, table: Tensor, shot_offset: Tensor | None = Non
             so that later shots of long streams are in distribution).
 
     Returns:
-        Two `[1 or B, 1, L, pairs]` float32 tensors.
+        Two `[1 or B, L, 1, pairs]` float32 tensors.
     """
     angle = (positions @ table.T)[None]
     if shot_offset is not None:
         in_shot = (positions[:, 0] > 0).to(angle.dtype)
         angle = angle + shot_offset[:, None, None] * in_shot[None, :, None] * table[:, 0]
-    angle = angle[:, None]
+    angle = angle[:, :, None]
     return angle.cos(), angle.sin()
 
 
-def rotate(x_BHLD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
-    """Rotate channel pairs (i, i + D/2) of `[B, H, L, D]` by the given angles."""
-    first, second = x_BHLD.chunk(2, dim=-1)
-    cos, sin = cos.to(x_BHLD.dtype), sin.to(x_BHLD.dtype)
+def rotate(x_BLHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Rotate channel pairs (i, i + D/2) of `[B, L, H, D]` by the given angles."""
+    first, second = x_BLHD.chunk(2, dim=-1)
+    cos, sin = cos.to(x_BLHD.dtype), sin.to(x_BLHD.dtype)
     return torch.cat([first * cos - second * sin, second * cos + first * sin], dim=-1)

@@ -1,0 +1,221 @@
+"""Kernels of routed attention. One program serves queries that picked the same chunk, gathered by pointer.
+
+Letters: M links of a tile, N keys of a tile, D head width (padded to DP). Scores are kept in base 2: `scale` comes
+multiplied by log2(e); log-sum-exps in memory are natural. Every program owns what it writes, so results are bit-stable.
+The interpreter gets bf16 products wrong, hence UPCAST.
+"""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
+LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
+
+
+@triton.jit
+def _rows_of(x, batch, head, s_b, s_h, s_l, row, d, D: tl.constexpr, ok, UPCAST: tl.constexpr):
+    at = batch.to(tl.int64) * s_b + head.to(tl.int64) * s_h + row[:, None].to(tl.int64) * s_l + d[None, :]
+    value = tl.load(x + at, mask=ok[:, None] & (d[None, :] < D), other=0.0)
+    return value.to(tl.float32) if UPCAST else value
+
+
+@triton.jit
+def _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M: tl.constexpr):
+    """Group of this program and its links: group, batch row, head, chunk, slots [M], rows [M], which are real [M]."""
+    t = tl.program_id(0)
+    g = tl.load(tile_group + t)
+    real = g < groups
+    g = tl.where(real, g, 0)
+    first = tl.load(edges + g) + (t - tl.load(tile_edges + g)) * M
+    last = tl.load(edges + g + 1)
+    link = first + tl.arange(0, M)
+    ok = (link < last) & real
+    slot = tl.load(slots + link, mask=ok, other=0)
+    bh = g // C
+    row = (slot // W) - bh.to(tl.int64) * LQ
+    return bh // H, bh % H, g % C, slot, tl.where(ok, row, 0), ok, real
+
+
+@triton.jit
+def forward_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, slots, edges, tile_edges, tile_group, bounds,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, C, H, W, LQ, scale,
+    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
+    if real:
+        d = tl.arange(0, DP)
+        q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+        start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+        most = tl.full((M,), float("-inf"), tl.float32)
+        total = tl.zeros((M,), tl.float32)
+        acc = tl.zeros((M, DP), tl.float32)
+        for n in range(start, stop, N):
+            key = n + tl.arange(0, N)
+            there = key < stop
+            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
+            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
+            s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+            s = tl.where(there[None, :], s, float("-inf"))
+            higher = tl.maximum(most, tl.max(s, 1))
+            p = tl.exp2(s - higher[:, None])
+            shrink = tl.exp2(most - higher)
+            total = total * shrink + tl.sum(p, 1)
+            acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+            most = higher
+        out = acc / total[:, None]
+        at = slot[:, None] * D + d[None, :]
+        tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask=ok[:, None] & (d[None, :] < D))
+        tl.store(lse_ptr + slot, (most + tl.log2(total)) * LN2, mask=ok)
+
+
+@triton.jit
+def merge_kernel(
+    part_ptr, part_lse_ptr, index_ptr, own_ptr, own_lse_ptr, out_ptr, lse_ptr,
+    o_b, o_h, o_l, r_b, r_h, r_l, rows, H, LQ,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """One softmax out of the own part and up to W routed parts of each row, in the order of the slots."""
+    r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    ok = r < rows
+    d = tl.arange(0, DP)
+    wide = ok[:, None] & (d[None, :] < D)
+    bh, row = r // LQ, r % LQ
+    b, h = bh // H, bh % H
+    most = tl.load(own_lse_ptr + r, mask=ok, other=0.0)
+    own_lse = most
+    for j in range(W):
+        there = tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0
+        most = tl.maximum(most, tl.load(part_lse_ptr + r * W + j, mask=ok & there, other=float("-inf")))
+    safe = tl.where(most == float("-inf"), 0.0, most)
+    weight = tl.exp(own_lse - safe)
+    total = weight
+    at = b * o_b + h * o_h + row * o_l
+    own = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
+    acc = tl.where(weight[:, None] > 0, own, 0.0) * weight[:, None]
+    for j in range(W):
+        there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
+        weight = tl.exp(tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) - safe)
+        part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
+        acc += part.to(tl.float32) * weight[:, None]
+        total += weight
+    out = acc / tl.where(total > 0, total, 1.0)[:, None]
+    at = b * r_b + h * r_h + row * r_l
+    tl.store(out_ptr + at[:, None] + d[None, :], out.to(out_ptr.dtype.element_ty), mask=wide)
+    tl.store(lse_ptr + r, safe + tl.log(total), mask=ok)
+
+
+@triton.jit
+def dq_kernel(
+    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, part_ptr, slots, edges, tile_edges, tile_group, bounds,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, groups, C, H, W, LQ, scale,
+    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """Query gradient of every link, in float32, at its slot."""
+    b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
+    if real:
+        d = tl.arange(0, DP)
+        q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+        do = _rows_of(do_ptr, b, h, g_b, g_h, g_l, row, d, D, ok, UPCAST)
+        flat = (b * H + h).to(tl.int64) * LQ + row
+        lse = tl.load(lse_ptr + flat, mask=ok, other=0.0) * LOG2E
+        delta = tl.load(delta_ptr + flat, mask=ok, other=0.0)
+        start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+        acc = tl.zeros((M, DP), tl.float32)
+        for n in range(start, stop, N):
+            key = n + tl.arange(0, N)
+            there = key < stop
+            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
+            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
+            s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
+            p = tl.where(there[None, :], tl.exp2(s - lse[:, None]), 0.0)
+            dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+            ds = p * (dp - delta[:, None])
+            acc += tl.dot(ds.to(k.dtype), k, input_precision="ieee")
+        at = slot[:, None] * D + d[None, :]
+        tl.store(part_ptr + at, acc * (scale * LN2), mask=ok[:, None] & (d[None, :] < D))
+
+
+@triton.jit
+def dq_sum_kernel(
+    part_ptr, index_ptr, own_ptr, out_ptr, o_b, o_h, o_l, r_b, r_h, r_l, rows, H, LQ,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """Query gradient of each row: its own part plus its links, summed in float32 and rounded once."""
+    r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    ok = r < rows
+    d = tl.arange(0, DP)
+    wide = ok[:, None] & (d[None, :] < D)
+    bh, row = r // LQ, r % LQ
+    b, h = bh // H, bh % H
+    at = b * o_b + h * o_h + row * o_l
+    acc = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
+    for j in range(W):
+        there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
+        acc += tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
+    at = b * r_b + h * r_h + row * r_l
+    tl.store(out_ptr + at[:, None] + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=wide)
+
+
+@triton.jit
+def dkdv_kernel(
+    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, slots, edges, bounds,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, L, C, H, W, LQ, scale,
+    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+):  # fmt: skip
+    """Key and value gradients of a tile of one chunk, over all queries that picked it, stored in float32."""
+    g, tile = tl.program_id(0), tl.program_id(1)
+    bh, c = g // C, g % C
+    b, h = bh // H, bh % H
+    start, stop = tl.load(bounds + c) + tile * N, tl.load(bounds + c + 1)
+    if start < stop:
+        d = tl.arange(0, DP)
+        key = start + tl.arange(0, N)
+        there = key < stop
+        k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
+        v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
+        dk = tl.zeros((N, DP), tl.float32)
+        dv = tl.zeros((N, DP), tl.float32)
+        base = bh.to(tl.int64) * LQ
+        last = tl.load(edges + g + 1)
+        for first in range(tl.load(edges + g), last, M):
+            link = first + tl.arange(0, M)
+            ok = link < last
+            flat = tl.load(slots + link, mask=ok, other=0) // W
+            row = tl.where(ok, flat - base, 0)
+            q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+            do = _rows_of(do_ptr, b, h, g_b, g_h, g_l, row, d, D, ok, UPCAST)
+            lse = tl.load(lse_ptr + flat, mask=ok, other=0.0) * LOG2E
+            delta = tl.load(delta_ptr + flat, mask=ok, other=0.0)
+            s = tl.dot(k, tl.trans(q), input_precision="ieee") * scale
+            p = tl.where(ok[None, :], tl.exp2(s - lse[None, :]), 0.0)
+            dv += tl.dot(p.to(do.dtype), do, input_precision="ieee")
+            dp = tl.dot(v, tl.trans(do), input_precision="ieee")
+            ds = p * (dp - delta[None, :])
+            dk += tl.dot(ds.to(q.dtype), q, input_precision="ieee")
+        at = (bh.to(tl.int64) * L + key[:, None]) * D + d[None, :]
+        wide = there[:, None] & (d[None, :] < D)
+        tl.store(dk_ptr + at, dk * (scale * LN2), mask=wide)
+        tl.store(dv_ptr + at, dv, mask=wide)
+
+
+@triton.jit
+def delta_kernel(
+    out_ptr, do_ptr, dlse_ptr, delta_ptr, o_b, o_h, o_l, g_b, g_h, g_l, rows, H, LQ,
+    HAS_DLSE: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
+):  # fmt: skip
+    """rowsum(dO * O) - dLSE: what every dP is measured against."""
+    r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
+    ok = r < rows
+    d = tl.arange(0, DP)
+    wide = ok[:, None] & (d[None, :] < D)
+    bh, row = r // LQ, r % LQ
+    b, h = bh // H, bh % H
+    out = tl.load(out_ptr + (b * o_b + h * o_h + row * o_l)[:, None] + d[None, :], mask=wide, other=0.0)
+    do = tl.load(do_ptr + (b * g_b + h * g_h + row * g_l)[:, None] + d[None, :], mask=wide, other=0.0)
+    delta = tl.sum(out.to(tl.float32) * do.to(tl.float32), 1)
+    if HAS_DLSE:
+        delta -= tl.load(dlse_ptr + r, mask=ok, other=0.0)
+    tl.store(delta_ptr + r, delta, mask=ok)
