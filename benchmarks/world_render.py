@@ -64,7 +64,7 @@ def main() -> None:
         if device.type == "cuda":
             torch.cuda.reset_peak_memory_stats()
 
-        def work(batch=batch, frames=frames, masks=masks) -> None:  # type: ignore[no-untyped-def]
+        def work(batch=batch, frames=frames, masks=masks) -> None:
             render(batch, frames=frames, masks=masks)
 
         seconds = _seconds(work, options.repeat, device)

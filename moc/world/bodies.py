@@ -140,4 +140,3 @@ def _tail(c: Canvas, kind: str, pose: Pose) -> None:
         c.draw(ellipse(hx - 6.8, hy - 0.6 + 0.3 * w, 2.6, 2.5), Part.MUZZLE, LINE)
     elif kind == "bear":
         c.draw(ellipse(hx - 7.8, hy - 0.8 + 0.3 * w, 1.9, 1.8), Part.HAIR, LINE)
-

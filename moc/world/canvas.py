@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,7 +98,7 @@ def line(*points: tuple[float, float], width: float = 1.0) -> Shape:
 
     def distance(x: Field, y: Field) -> Field:
         best = np.full(np.broadcast(x, y).shape, 1e9, np.float32)
-        for (ax, ay), (bx, by) in zip(points[:-1], points[1:], strict=True):
+        for (ax, ay), (bx, by) in pairwise(points):
             best = np.minimum(best, _segment(x, y, ax, ay, bx, by))
         return best - np.float32(half)
 
@@ -140,8 +141,8 @@ class Canvas:
         bottom = min(self.codes.shape[0], int((shape.box[3] + margin - y0) * RES) + 2)
         if left >= right or top >= bottom:
             return
-        x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5))[None, :] / RES + np.float32(x0)
-        y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5))[:, None] / RES + np.float32(y0)
+        x = ((np.arange(left, right) + 0.5) / RES + x0).astype(np.float32)[None, :]
+        y = ((np.arange(top, bottom) + 0.5) / RES + y0).astype(np.float32)[:, None]
         distance = np.broadcast_to(shape.distance(x, y), (bottom - top, right - left))
         allowed = True if clip is None else clip.distance(x, y) <= 0
         window = self.codes[top:bottom, left:right]

@@ -42,7 +42,7 @@ def head_front(kind: str, face: str) -> Canvas:
 
 
 def _eyes(c: Canvas, face: str, x: float = 1.2, gap: float = 2.9, y: float = 0.6, whites: bool = False) -> None:
-    """Two eyes around `x`; closed ones are arcs that hang (asleep) or arch (happy). Fur needs `whites` to be seen on."""
+    """Two eyes around `x`; closed ones hang (asleep) or arch (happy). `whites` make them seen on dark fur."""
     for ex in (x - gap, x + gap):
         if whites:
             lid = Part.SHINE if face in ("open", "down") else Part.MUZZLE

@@ -36,8 +36,22 @@ _KIND = {"girl": 0.93, "boy": 0.93, "bear": 1.03}
 _RATE = {"stand": 0.5, "walk": 1.0, "run": 2.0, "sit": 0.5, "wave": 1.0, "dance": 1.0, "jump": 1.0, "drink": 0.5,
          "read": 0.5, "phone": 1.0, "guitar": 1.0, "umbrella": 0.5, "sleep": 0.5}  # phases a frame  # fmt: skip
 _SPEED = {"walk": (1.25, 1.1, 0.6), "run": (2.8, 2.3, 1.1)}  # pixels a frame, by level
-_CLOSE_DROP = {"guitar": -5.0, "read": -2.0, "sit": -4.0, "umbrella": 4.0, "jump": 6.0, "sleep": -7.0}  # keeps things in the frame
-_INWARD = ("wave", "drink", "phone", "guitar", "umbrella", "sleep")  # turned to the middle in close shots: arms reach far
+_CLOSE_DROP = {
+    "guitar": -5.0,
+    "read": -2.0,
+    "sit": -4.0,
+    "umbrella": 4.0,
+    "jump": 6.0,
+    "sleep": -7.0,
+}  # keeps things in the frame
+_INWARD = (
+    "wave",
+    "drink",
+    "phone",
+    "guitar",
+    "umbrella",
+    "sleep",
+)  # turned to the middle in close shots: arms reach far
 _TRACKING = (0.0, 1.0, 2.5)  # how much of a stride the camera follows: the place slides by
 
 

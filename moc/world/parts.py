@@ -132,8 +132,7 @@ class Scene(IntEnum):
     SKY_0 = auto()
     SKY_1 = auto()
     SKY_2 = auto()
-    CLOUD_0 = auto()
-    CLOUD_1 = auto()
+    CLOUD = auto()
     SUN_0 = auto()
     LOW_SUN_1 = auto()
     LOW_SUN_2 = auto()
@@ -342,7 +341,7 @@ def _paint_sky(rgb: NDArray[np.float64], time: str, weather: str) -> None:
         bands = [b * keep + grey * (1 - keep) for b in bands]
         cloud = cloud * keep + grey * 0.86 * (1 - keep)
     rgb[Scene.SKY_0], rgb[Scene.SKY_1], rgb[Scene.SKY_2] = bands
-    rgb[Scene.CLOUD_0] = rgb[Scene.CLOUD_1] = cloud
+    rgb[Scene.CLOUD] = cloud
     clear = weather == "clear"
     shown = {
         Scene.SUN_0: (time == "day" and clear, (255, 236, 120), 0),

@@ -141,22 +141,21 @@ def _seat(c: Canvas) -> None:
 
 def _sit(k: int) -> Pose:
     breath, swing = 0.2 * (1 - cos(2 * pi * k / PHASES)), 0.7 * _wave(k)
-    return Pose(hip=(0, -7.4), head=(0, breath), legs_over=True, knees=((-2.9, -6.2), (2.9, -6.2)),
+    return Pose(hip=(0, -7.4), head=(0, breath), legs_over=True, knees=((-2.9, -6.2), (2.9, -6.2)), back=[_chair],
                 feet=((-3.1 + swing, -1.4), (3.1 + swing, -1.4)), face="blink" if k == 5 else "open", wag=0.5 * swing,
-                left=((-2.2, 3.4), (0.2, 7.6)), right=((2.2, 3.4), (-0.2, 7.6)), back=[_chair], middle=[_seat])  # fmt: skip
+                left=((-2.2, 3.4), (0.2, 7.6)), right=((2.2, 3.4), (-0.2, 7.6)), middle=[_seat])  # fmt: skip
 
 
 def _wave_hand(k: int) -> Pose:
     s = _wave(k)
-    pose = Pose(head=(-0.4, 0.0), face="happy" if k in (2, 3, 4) else "open", right=((4.2, -1.6), (5.6 + 2.8 * s, -9.2)),
-                right_over=True, wag=s)  # fmt: skip
+    pose = Pose(head=(-0.4, 0.0), face="happy" if k in (2, 3, 4) else "open", right_over=True, wag=s)
+    pose.right = ((4.2, -1.6), (5.6 + 2.8 * s, -9.2))
     x, y = pose.neck[0] + 4.9 + 5.6, pose.neck[1] + 1.2 - 9.2
 
     def swish(c: Canvas) -> None:
         side = 1 if s > 0 else -1
-        for reach in (5.0,):
-            arc = [(x + side * reach * cos(a), y - reach * sin(a)) for a in (0.0, 0.4, 0.8)]
-            c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
+        arc = [(x + side * 5 * cos(a), y - 5 * sin(a)) for a in (0.0, 0.4, 0.8)]
+        c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
 
     if abs(s) > 0.5:
         pose.back.append(swish)
@@ -165,11 +164,13 @@ def _wave_hand(k: int) -> Pose:
 
 def _dance(k: int) -> Pose:
     s, hop = _wave(k), abs(_wave(k))
-    feet = ((-3.0 - 2.2 * max(0.0, -s), -1.2 - 3.0 * max(0.0, -s)), (3.0 + 2.2 * max(0.0, s), -1.2 - 3.0 * max(0.0, s)))
+    left, right = max(0.0, -s), max(0.0, s)
+    feet = ((-3.0 - 2.2 * left, -1.2 - 3.0 * left), (3.0 + 2.2 * right, -1.2 - 3.0 * right))
     drift = k / PHASES
     notes = [note(-15.5 + 1.5 * s, -19 - 8 * drift), note(12.5 - 1.5 * s, -17 - 8 * ((drift + 0.5) % 1.0))]
-    return Pose(hip=(2.0 * s, -6.4 - 1.2 * hop), lean=-2.2 * s, head=(-0.8 * s, 0.2), feet=feet, face="happy", wag=2 * s,
-                left=((-3.8, -0.8 - 1.6 * s), (-4.4, -6.4 - 3.4 * s)), right=((3.8, -0.8 + 1.6 * s), (4.4, -6.4 + 3.4 * s)),
+    return Pose(hip=(2.0 * s, -6.4 - 1.2 * hop), lean=-2.2 * s, head=(-0.8 * s, 0.2), feet=feet, face="happy",
+                wag=2 * s, left=((-3.8, -0.8 - 1.6 * s), (-4.4, -6.4 - 3.4 * s)),
+                right=((3.8, -0.8 + 1.6 * s), (4.4, -6.4 + 3.4 * s)),
                 left_over=True, right_over=True, back=notes)  # fmt: skip
 
 
@@ -229,7 +230,9 @@ def _read(k: int) -> Pose:
         )
 
     def book(c: Canvas) -> None:
-        cover = polygon((x - 7, y - 3.4), (x, y - 2.4), (x + 7, y - 3.4), (x + 7, y + 3.8), (x, y + 4.6), (x - 7, y + 3.8))
+        cover = polygon(
+            (x - 7, y - 3.4), (x, y - 2.4), (x + 7, y - 3.4), (x + 7, y + 3.8), (x, y + 4.6), (x - 7, y + 3.8)
+        )
         c.draw(cover, Part.COVER, EDGE)
         for side in (-1, 1):
             c.draw(page(side, 6.2, 0), Part.PAGE, EDGE, 0.4)
@@ -238,7 +241,12 @@ def _read(k: int) -> Pose:
         if k == 5:
             c.draw(page(1, 5.0, 1.8), Part.PAGE, EDGE, 0.5)
         elif k == 6:
-            c.draw(polygon((x - 0.5, y - 7), (x + 0.5, y - 7), (x + 0.5, y + 3.4), (x - 0.5, y + 3.4)), Part.PAGE, EDGE, 0.5)
+            c.draw(
+                polygon((x - 0.5, y - 7), (x + 0.5, y - 7), (x + 0.5, y + 3.4), (x - 0.5, y + 3.4)),
+                Part.PAGE,
+                EDGE,
+                0.5,
+            )
         elif k == 7:
             c.draw(page(-1, 5.0, 1.8), Part.PAGE, EDGE, 0.5)
 
@@ -316,8 +324,9 @@ def _umbrella(k: int) -> Pose:
 
 def _sleep(k: int, mirrored: bool = False) -> Pose:
     breath = 0.35 * (1 - cos(2 * pi * k / PHASES))
-    pose = Pose(hip=(0, -6.2 + 0.2 * breath), head=(1.0, 1.0 + breath), face="blink", feet=((-3, -1), (3, -1)),
-                left=((-2.4, 2.6), (-3.0, 6.0)), right=((2.4, 2.6), (3.0, 6.0)), left_over=True, right_over=True)  # fmt: skip
+    pose = Pose(hip=(0, -6.2 + 0.2 * breath), head=(1.0, 1.0 + breath), face="blink", left_over=True,
+                feet=((-3, -1), (3, -1)), left=((-2.4, 2.6), (-3.0, 6.0)), right=((2.4, 2.6), (3.0, 6.0)),
+                right_over=True)  # fmt: skip
 
     def pillow(c: Canvas) -> None:
         c.draw(rect(-11.6, -24.6, 11.6, -9.4, 4.6), Part.PAGE, Part.LINE)
@@ -329,7 +338,11 @@ def _sleep(k: int, mirrored: bool = False) -> Pose:
         quilt = rect(-11.6, top, 11.6, 0.6, 2.2)
         c.draw(quilt, Part.BLANKET, EDGE)
         for x in (-8.0, -0.0, 8.0):
-            c.draw(rect(x - 2.0, top + 2.0, x + 2.0, top + 5.0) | rect(x - 6.0, top + 5.0, x - 2.0, 1), Part.CANOPY_LIGHT, clip=quilt)
+            c.draw(
+                rect(x - 2.0, top + 2.0, x + 2.0, top + 5.0) | rect(x - 6.0, top + 5.0, x - 2.0, 1),
+                Part.CANOPY_LIGHT,
+                clip=quilt,
+            )
         c.draw(rect(-11.6, top, 11.6, top + 2.0, 0.9), Part.PAGE, EDGE, 0.5)
 
     rise = k / PHASES

@@ -37,9 +37,10 @@ from moc.world.story import StoryBatch
 
 _COLUMN = {name: i for i, name in enumerate(CHARACTER_ATTRIBUTES)}
 _CHUNK = {"cpu": 16, "cuda": 2048}  # frames composed at once: fits the cache, or a GPU's appetite
-_GROUND = {
-    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.ROAD, "kitchen": Scene.TILE_DARK, "forest": Scene.SOIL,
-    "beach": Scene.SAND, "library": Scene.WOOD, "station": Scene.PAVE, "rooftop": Scene.PAVE, "park": Scene.GRASS,
+_GROUND = {  # what a shadow falls on
+    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.ROAD, "kitchen": Scene.TILE_DARK,
+    "forest": Scene.SOIL, "beach": Scene.SAND, "library": Scene.WOOD, "station": Scene.PAVE, "rooftop": Scene.PAVE,
+    "park": Scene.GRASS,
 }  # fmt: skip
 
 
