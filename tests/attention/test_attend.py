@@ -34,7 +34,8 @@ def test_agrees_with_the_oracle(case: tuple[TokenLayout, MoCConfig], data: st.Da
     q, k, v = qkv(layout, dtype=torch.float64)
     q = q[:, :, start:stop]
     routing = route(q, k, layout, config, q_range=(start, stop))
-    portable, oracle = both(q, k, v, layout, routing, config, q_range=(start, stop), scale=data.draw(st.sampled_from([None, 0.7])))  # fmt: skip
+    scale = data.draw(st.sampled_from([None, 0.7]))
+    portable, oracle = both(q, k, v, layout, routing, config, q_range=(start, stop), scale=scale)
     for got, expected in zip(portable, oracle, strict=True):
         assert got.dtype == expected.dtype == torch.float64
         torch.testing.assert_close(got, expected, rtol=1e-12, atol=1e-12)
