@@ -62,17 +62,14 @@ def cases() -> list[Case]:
             make(shots=[Shot(0, 8, 64)] * 8, chunk_tokens=32),
             MoCConfig(chunk_tokens=32, top_k=4),
         ),
-        Case(
-            "shot 8 of a stream, 5 of 96",
-            make(global_text=32, shots=story * 8, chunk_tokens="frame"),
-            MoCConfig(),
-            True,
-        ),
-        Case(
-            "shot 64 of a stream, 5 of 96",
-            make(global_text=32, shots=story * 64, chunk_tokens="frame"),
-            MoCConfig(),
-            True,
+        *(
+            Case(
+                f"shot {n} of a stream, 5 of 96",
+                make(global_text=32, shots=story * n, chunk_tokens="frame"),
+                MoCConfig(),
+                newest=True,
+            )
+            for n in (8, 64)
         ),
     ]
 
@@ -159,7 +156,10 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     passes = "forward + backward" if args.backward else "forward"
     print(f"torch {torch.__version__}, {args.threads} threads, {passes}, median of {args.repeats} (quartiles)")
-    print(f"{'case':44}{'rows':>7}{'keys':>8}{'sparse':>8}{'MoC ms':>22}{'dense ms':>24}{'ratio':>8}{'ceiling':>9}{'share':>7}{'GFLOP/s':>9}")  # fmt: skip
+    print(
+        f"{'case':44}{'rows':>7}{'keys':>8}{'sparse':>8}{'MoC ms':>22}{'dense ms':>24}"
+        f"{'ratio':>8}{'ceiling':>9}{'share':>7}{'GFLOP/s':>9}"
+    )
     rows = []
     for case in cases():
         row = bench(case, args.repeats, args.backward)
