@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -69,36 +70,39 @@ class RenderProgress(_Bar, Listener):
         super().__init__(quiet)
         self._cost: dict[int, float] = {}
         self._ids: dict[int, str] = {}
+        self._work: list[tuple[int, int]] = []
+        self._all = 0.0
         self._done = 0.0
         self._count = 0
-        self._total = 0
         self._began = time.monotonic()
 
     def __enter__(self) -> RenderProgress:
         return self
 
-    def planned(self, plan: Plan, numbers: list[int], takes: int) -> None:
-        self._cost = {shot.number: shot.flops or 1.0 for shot in plan.shots if shot.number in numbers}
+    def planned(self, plan: Plan, work: Sequence[tuple[int, int]]) -> None:
+        self._cost = {shot.number: shot.flops or 1.0 for shot in plan.shots}
         self._ids = {shot.number: shot.id for shot in plan.shots}
-        self._total = len(numbers) * takes
-        for message in (*plan.notes, *unknown_words(plan, numbers)):
+        self._work = list(work)
+        self._all = sum(self._cost[number] for number, _ in work)
+        for message in (*plan.notes, *unknown_words(plan, [number for number, _ in work])):
             self.note(message)
-        self.start("loading the model", sum(self._cost.values()) * takes)
+        self._began = time.monotonic()
+        self.start("loading the model", self._all)
 
     def step(self, number: int, step: int, steps: int) -> None:
-        cost = self._cost.get(number, 0.0) if number else sum(self._cost.values())
+        cost = self._cost[number] if number else self._all - self._done
         label = f"shot {number} ({self._ids[number]})" if number else "all shots"
         self.update(f"{label}, step {step}/{steps}", self._done + cost * min(step / steps, 1.0))
 
     def shot_done(self, note: ShotNote, seconds: float) -> None:
         self._count += 1
-        self._done += self._cost.get(note.number, 0.0)
+        self._done += self._cost[note.number]
         take = f" take {note.take}" if note.take > 1 else ""
         spent = time.monotonic() - self._began
-        all_work = sum(self._cost.values()) * self._total / max(len(self._cost), 1)
-        left = spent * (all_work - self._done) / self._done if self._done else 0.0
-        rest = f", {clock(left)} left" if self._count < self._total and spent > 1 else ""
-        self.say(f"shot {note.number} ({note.id}){take} done in {clock(seconds)}, {self._count}/{self._total}{rest}")
+        left = spent * (self._all - self._done) / self._done
+        rest = f", {clock(left)} left" if self._count < len(self._work) and spent > 1 else ""
+        count = f"{self._count}/{max(self._count, len(self._work))}"
+        self.say(f"shot {note.number} ({note.id}){take} done in {clock(seconds)}, {count}{rest}")
 
     def assembling(self) -> None:
         self.update("writing the video")

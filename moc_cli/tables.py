@@ -108,6 +108,7 @@ def outcome_dict(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "routing": str(folder.routing),
         "seconds": manifest["video"]["seconds"],
         "rendered": outcome.rendered,
+        "takes": [list(pair) for pair in outcome.drawn if pair[1] > 1],
         "stale": manifest["stale"],
         "changed": manifest["changed"],
         "missing": manifest["missing"],
@@ -141,8 +142,12 @@ def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
             str(number), shot["id"], f"{shot['seconds']:g} s", spent, f"{shot['sparsity']:.1%}", ", ".join(marks)
         )
     console.print(table)
-    if not outcome.rendered:
+    if not outcome.drawn:
         console.print("Nothing had to be drawn.")
+    for number, take in outcome.drawn:
+        if take > 1:
+            clip = outcome.folder.clip(number, manifest["shots"][number - 1]["id"], take)
+            console.print(f"take {take} of shot {number}: {clip} (--use-take {number}:{take} puts it into the video)")
     console.print(
         f"{outcome.folder.video} ({clock(manifest['video']['seconds'])} of video in {clock(seconds)}), "
         "with shots/, contact_sheet.png, manifest.json and routing.npz beside it.",

@@ -16,15 +16,12 @@ import json
 import re
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from moc.errors import InputError
 from moc.run.files import atomic, remove_leftovers, write_json
 from moc.run.manifest import FORMAT
 from moc.run.state import ShotState, state_path
-
-if TYPE_CHECKING:
-    from moc.run.state import ShotNote
 
 _TAKE = re.compile(r"\d+\.take(\d+)\.npz")
 
@@ -108,13 +105,3 @@ class RunFolder:
         with atomic(target) as temporary:
             shutil.copyfile(source.path, temporary)
         return ShotState(target)
-
-
-def stale_shots(notes: dict[int, ShotNote]) -> list[int]:
-    """Shots that remember an earlier shot as it no longer is, ascending."""
-    return [
-        number
-        for number, note in sorted(notes.items())
-        if any(m in notes and notes[m].digest != digest for m, digest in note.remembers.items())
-        or any(m < number and m not in note.remembers for m in notes)
-    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,8 +48,8 @@ class Request:
 class Listener:
     """Hears of a job's progress; every method may be left as it is."""
 
-    def planned(self, plan: Plan, numbers: list[int], takes: int) -> None:
-        """The job is known: `numbers` will be drawn, `takes` variants of each."""
+    def planned(self, plan: Plan, work: Sequence[tuple[int, int]]) -> None:
+        """The job is known: (shot, take) of what will be drawn. More may follow where a new shot turns others stale."""
 
     def step(self, number: int, step: int, steps: int) -> None:
         """A sampling step of a shot is done (shot 0: of all shots at once)."""
@@ -71,14 +71,19 @@ class Outcome:
     Attributes:
         folder: where everything is.
         manifest: as written.
-        rendered: the shots that were drawn now, in order; empty when nothing was left to do.
+        drawn: (shot, take) of what was drawn now, in order; empty when nothing was left to do.
         renew: the command that renews shots which no longer fit the story or the shots before them, if any.
     """
 
     folder: RunFolder
     manifest: dict[str, Any]
-    rendered: list[int]
+    drawn: list[tuple[int, int]]
     renew: str | None
+
+    @property
+    def rendered(self) -> list[int]:
+        """The shots of the video that were drawn now."""
+        return [number for number, take in self.drawn if take == 1]
 
 
 def default_out(story_path: str) -> Path:

@@ -43,7 +43,7 @@ class ShotNote:
         remembers: digests of the latents of the earlier shots, by number.
         sparsity: 1 - density of its attention.
         frames: number of video frames.
-        shot: the shot as written in the storyboard.
+        shot: the fields of the shot as the storyboard had them.
     """
 
     number: int

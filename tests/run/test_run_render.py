@@ -259,7 +259,7 @@ def test_story_grows(story: Path, out: Path) -> None:
     go(story, fresh)
     assert bytes_of(fresh) == bytes_of(out)
     write_story(story, story_data(3))
-    with pytest.raises(InputError, match="shots up to 6, the story now 3"):
+    with pytest.raises(InputError, match="has 6 shots and the story has 3"):
         go(story, out, shots="2")
 
 
@@ -336,6 +336,21 @@ def test_overrides_stay_with_the_run(story: Path, out: Path) -> None:
     assert go(story, out, resume=True).manifest["overrides"] == {"attention.top_k": "2"}
     with pytest.raises(InputError, match="top_k is 2 there and None here"):
         go(story, out)
+
+
+def test_seeds_chosen_by_hand_stay_with_their_shots(story: Path, out: Path) -> None:
+    go(story, out, shots="-2", seed=99)
+    assert [shot["seed"] for shot in go(story, out, resume=True).manifest["shots"]] == [99, 99, 7, 7]
+
+
+def test_kept_shots_must_fit(story: Path, out: Path) -> None:
+    go(story, out)
+    with pytest.raises(InputError, match="has fps 8 and the story has 12"):
+        go(story, out, shots="2", overrides={"video.fps": "12"})
+    go(story, out, shots="1-", overrides={"video.fps": "12"})
+    write_story(story, story_data(2))
+    with pytest.raises(InputError, match="has 4 shots and the story has 2"):
+        go(story, out, use_takes="1:1")
 
 
 def test_joint_mode(story: Path, out: Path) -> None:

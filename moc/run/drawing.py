@@ -1,0 +1,174 @@
+"""Drawing shots from the finished ones of a run folder, and telling which of these are still good.
+
+A finished shot is good when drawing it now would give the same bytes: its recipe is what the job asks for, and the
+shots before it are those that it remembers. Torch is imported by the model, not here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING
+
+from moc.errors import MocError
+from moc.run.state import Memory, ShotNote, ShotState, digest_of, recipe, save_state, shot_seed, state_path
+from moc.storyboard import Shot, Storyboard
+
+if TYPE_CHECKING:
+    from moc.backbones.base import Backbone, OnStep, ShotResult
+    from moc.run.folder import RunFolder
+
+
+class Drawing:
+    """The shots of one story in one run folder.
+
+    Args:
+        weights: sha256 of the model's weights.
+        device: where to draw; may be changed before drawing.
+
+    Attributes:
+        states: the finished shots that are in the video, by number.
+        seeds: by number, in place of the shots' own.
+        drawn: (number, take) of what was drawn so far.
+    """
+
+    def __init__(self, folder: RunFolder, story: Storyboard, backbone: Backbone, weights: str, device: str) -> None:
+        self.folder = folder
+        self.story = story
+        self.backbone = backbone
+        self.weights = weights
+        self.device = device
+        self.seeds: dict[int, int] = {}
+        self.states: dict[int, ShotState] = {}
+        self.drawn: list[tuple[int, int]] = []
+
+    @property
+    def notes(self) -> dict[int, ShotNote]:
+        """What the finished shots are and were made from, by number."""
+        return {number: state.note for number, state in sorted(self.states.items())}
+
+    def missing(self) -> list[int]:
+        """Shots of the story that are not there yet."""
+        return [shot.number for shot in self.story.shots if shot.number not in self.states]
+
+    def stale(self) -> list[int]:
+        """Finished shots that remember an earlier shot as it no longer is."""
+        notes = self.notes
+        return [n for n, note in notes.items() if any(note.remembers.get(m) != notes[m].digest for m in notes if m < n)]
+
+    def changed(self) -> list[int]:
+        """Finished shots that the story now asks for differently."""
+        shots = self.story.shots
+        return [n for n, note in self.notes.items() if n <= len(shots) and note.asked != self._recipe(shots[n - 1])]
+
+    def todo(self, numbers: Sequence[int], *, forced: bool) -> list[int]:
+        """The next of `numbers` to draw in one go; empty when all are good, or drawn already if `forced`.
+
+        A good shot after one that is drawn ends the list: whether it stays good is known when that one is there.
+        The shots of a joint run are drawn together or not at all.
+        """
+        finished = {number for number, take in self.drawn if take == 1}
+        todo: list[int] = []
+        for number in numbers:
+            if number in finished:
+                continue
+            state = self.states.get(number)
+            if forced or state is None or not self.good(state.note, changing=todo):
+                todo.append(number)
+            elif todo:
+                break
+        if todo and self.story.sampling.mode == "joint":
+            return [] if finished else list(numbers)
+        return todo
+
+    def todo_takes(self, numbers: Sequence[int], takes: int) -> list[tuple[int, int]]:
+        """(number, take) of the variants from take 2 on that are not there as they would be drawn now."""
+        kept = {number: self.folder.takes(number) for number in numbers}
+        return [
+            (number, take)
+            for take in range(2, takes + 1)
+            for number in numbers
+            if take not in kept[number] or not self.good(kept[number][take].note)
+        ]
+
+    def good(self, note: ShotNote, changing: Sequence[int] = ()) -> bool:
+        """Whether drawing this shot now would give what is there; `changing` are drawn before it."""
+        if note.recipe != self._recipe(self._asked(note.number), note.take):
+            return False
+        for earlier in range(1, note.number):
+            state = self.states.get(earlier)
+            if state is None:
+                continue  # its recipe gives it back as it was
+            if earlier in changing or state.note.digest != note.remembers.get(earlier):
+                return False
+        return True
+
+    def draw(self, numbers: Sequence[int], take: int, on_step: OnStep) -> Iterator[tuple[ShotNote, float]]:
+        """Render shots and yield what each is, with its seconds, when it is on the disk.
+
+        Shots that are kept enter the story as they were drawn, so that what is remembered fits its words.
+
+        Raises:
+            MocError: the disk is full, or the model failed or broke its promises.
+        """
+        shots = []
+        for shot in self.story.shots:
+            if shot.number in numbers:
+                asked = self._asked(shot.number)
+                shots.append(replace(asked, seed=shot_seed(self.story, asked, take)))
+            elif shot.number in self.states:
+                note = self.states[shot.number].note
+                shots.append(Shot(**{**note.shot, "seed": note.seed}))
+            else:
+                shots.append(shot)
+        story = replace(self.story, shots=tuple(shots))
+        joint = story.sampling.mode == "joint"
+        memory = {n: s for n, s in self.states.items() if n not in numbers and (joint or n < numbers[-1])}
+        expected = iter(numbers)
+        for result in self.backbone.generate(
+            story,
+            seed=story.sampling.seed,
+            device=self.device,
+            mode=story.sampling.mode,
+            shots=numbers,
+            memory=Memory(memory),
+            on_step=on_step,
+        ):
+            if result.number != next(expected, None):
+                raise MocError(f"model '{self.backbone.name}' gave shot {result.number} when {numbers} were asked for.")
+            yield self._keep(result, take), float(result.seconds)
+        if (left := next(expected, None)) is not None:
+            raise MocError(f"model '{self.backbone.name}' stopped before shot {left}.")
+
+    def _keep(self, result: ShotResult, take: int) -> ShotNote:
+        """Put a finished shot on the disk."""
+        number = result.number
+        shot, asked = self.story.shots[number - 1], self._asked(number)
+        note = ShotNote(
+            number=number,
+            id=shot.id,
+            take=take,
+            seed=shot_seed(self.story, asked, take),
+            asked=self._recipe(shot),
+            recipe=self._recipe(asked, take),
+            digest=digest_of(result.latents),
+            remembers={n: state.note.digest for n, state in sorted(self.states.items()) if n < number},
+            sparsity=float(result.sparsity),
+            frames=len(result.frames),
+            shot=asdict(shot),
+        )
+        path = state_path(self.folder.path, number, take if take > 1 else None)
+        save_state(path, result, note)
+        if take == 1:
+            self.states[number] = ShotState(path)
+            state_path(self.folder.path, number, 1).unlink(missing_ok=True)  # an older first take
+        self.drawn.append((number, take))
+        return note
+
+    def _asked(self, number: int) -> Shot:
+        """The shot of the story, with the seed that was asked for."""
+        shot = self.story.shots[number - 1]
+        return replace(shot, seed=self.seeds[number]) if number in self.seeds else shot
+
+    def _recipe(self, shot: Shot, take: int = 1) -> str:
+        return recipe(self.story, shot, weights=self.weights, device=self.device, take=take)
