@@ -81,6 +81,7 @@ class Trainer:
             else network
         )
         if config.compile and device.type == "cuda":
+            torch._dynamo.config.optimize_ddp = False  # the halves are small; cutting them at buckets gains nothing
             # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
             Block.before = torch.compile(_before, dynamic=False)  # type: ignore[method-assign]
             Block.after = torch.compile(_after, dynamic=False)  # type: ignore[method-assign]

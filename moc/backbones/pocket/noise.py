@@ -33,12 +33,12 @@ class Component:
 
 WHITE = (Component(1, False, 1.0),)
 SCALES = (
-    Component(1, False, 0.60),
-    Component(1, True, 0.08),
-    Component(8, False, 0.10),
-    Component(8, True, 0.08),
-    Component(32, True, 0.08),
-    Component(0, True, 0.06),
+    Component(1, False, 0.80),
+    Component(1, True, 0.04),
+    Component(8, False, 0.06),
+    Component(8, True, 0.04),
+    Component(32, True, 0.03),
+    Component(0, True, 0.03),
 )
 
 
