@@ -109,8 +109,9 @@ class _Reader:
         if isinstance(node, nodes.Broken):
             return _ABSENT
         if not isinstance(node, nodes.Scalar):
-            quotes = ", which needs quotes where it begins with a {name}" if isinstance(kind, Text) else ""
-            self.report(node.mark, label, f"{name} must be a single value{quotes}, got {_describe(node)}")
+            braces = isinstance(kind, Text) and isinstance(node, nodes.Mapping)
+            quotes = "; a text that begins with a {name} needs quotes" if braces else ""
+            self.report(node.mark, label, f"{name} must be a single value, got {_describe(node)}{quotes}")
         elif node.is_empty or node.is_null:
             self.report(node.mark, label, f"{name} has no value")
         else:

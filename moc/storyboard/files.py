@@ -17,9 +17,9 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, str]:
         StoryboardError: for a missing, unreadable, empty, binary or enormous file, or a directory.
     """
     name = _printable(os.fspath(path))
+    if os.path.isdir(path):
+        raise failure(name, "this is a directory; name a story file, such as story.yaml")
     try:
-        if Path(path).is_dir():
-            raise failure(name, "this is a directory; name a story file, such as story.yaml")
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -26,7 +26,7 @@ _NO_BRACES = str.maketrans("{}", "()")
 _TAG = re.compile(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", re.IGNORECASE)
 _NAME = re.compile(r"\[\s*([^\W\d_][\w -]{0,38}?)\s*\]")
 _COUNT = re.compile(r"\bThis scene contains (\d+) shots?\b\.?", re.IGNORECASE)
-_SENTENCE = re.compile(r"[^.!?]*(?:[.!?]+(?=\s|$)|[.!?]|$)")
+_SENTENCE = re.compile(r"(?:[^.!?]|[.!?](?!\s|$))*[.!?]*")  # 7.30 ends none
 _IS = re.compile(r"\s*(?:is|are|was|were)\s+", re.IGNORECASE)
 # What stands before a noun phrase such as "The scene features a young painter, [character1]".
 _BEFORE_NOUN = re.compile(

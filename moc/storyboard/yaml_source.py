@@ -56,6 +56,7 @@ class _Builder:
         self.root: Node | None = None
         self.documents = 0
         self.count = 0
+        self.aliases: set[str | None] = set()
         self.stack: list[Mapping | Sequence | Broken] = []
         self.keys: list[Scalar | None] = []  # per open container: the key that waits for its value
 
@@ -89,7 +90,10 @@ class _Builder:
 
     def node(self, event: yaml.NodeEvent, mark: Mark) -> Node:
         if isinstance(event, yaml.AliasEvent):
-            self.problems.append(mark.problem("", f"alias '*{event.anchor}': write the text out, or quote it"))
+            # A bomb has thousands; the first place of each name is enough to mend them all.
+            if event.anchor not in self.aliases:
+                self.aliases.add(event.anchor)
+                self.problems.append(mark.problem("", f"alias '*{event.anchor}': write the text out, or quote it"))
             return Broken(mark)
         if event.anchor is not None:
             self.problems.append(mark.problem("", f"anchor '&{event.anchor}' is not allowed; write the text out"))
