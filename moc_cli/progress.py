@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -112,24 +112,26 @@ class RenderProgress(_Bar, Listener):
 
 
 class TrainingProgress(_Bar):
-    """Progress of a training from its log rows."""
+    """Progress of a training from its log rows: a bar, or a line every ten seconds where there is no terminal."""
 
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
-        self._last = 0.0
+        self._spoke = 0.0
+        self._first: tuple[float, float] | None = None  # (time, step) of the first row, which paid for the start
 
     def __enter__(self) -> TrainingProgress:
         return self
 
-    def row(self, row: dict[str, float], steps: int) -> None:
-        """A log row with `step` and the columns of the training log, and the number of steps in all."""
-        step = row["step"]
-        shown = "  ".join(f"{key} {value:.4g}" for key, value in row.items() if key != "step")
-        label = f"step {step:.0f}/{steps}  {shown}"
-        if self._progress is None and self.console.is_terminal:
+    def row(self, row: Mapping[str, float], steps: int) -> None:
+        """A row of the training log, and the number of steps in all."""
+        now, step = time.monotonic(), row["step"]
+        label = f"step {step:.0f}/{steps}, loss {row['loss']:.4f}, {row['stories_per_s']:.3g} stories/s"
+        if self._first is None:
+            self._first = (now, step)
             self.start(label, steps)
         self.update(label, step)
-        now = time.monotonic()
-        if not self.console.is_terminal and now - self._last > 10:
-            self._last = now
-            self.say(label)
+        done = step - self._first[1]
+        if not self.console.is_terminal and (now - self._spoke > 10 or step == steps):
+            self._spoke = now
+            left = f", {clock((now - self._first[0]) / done * (steps - step))} left" if done and step < steps else ""
+            self.say(label + left)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -30,15 +30,13 @@ def train(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     """Train the built-in model, or a smaller one, on the synthetic story world."""
-    import yaml
-
     from moc.training.run import train as run
     from moc_cli.console import out as results
     from moc_cli.console import print_json
     from moc_cli.progress import TrainingProgress
 
     folder = out or Path("runs") / "train" / config.stem
-    changes = {key: yaml.safe_load(value) for key, value in parse_overrides(overrides).items()}
+    changes = {key: _value(key, text) for key, text in parse_overrides(overrides).items()}
     began = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone speaks
     try:
@@ -50,3 +48,15 @@ def train(
         print_json({"weights": str(weights), "out": str(folder), "wall_seconds": time.monotonic() - began})
     elif first and not quiet:
         results().print(f"weights: {weights}")
+
+
+def _value(key: str, text: str) -> Any:
+    """The value of a setting, written as in the file."""
+    import yaml
+
+    from moc.errors import InputError
+
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise InputError(f"--set {key}: '{text}' is not a value as in a YAML file.") from None
