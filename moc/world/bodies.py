@@ -82,17 +82,17 @@ def figure(kind: str, action: str, phase: int, mirrored: bool = False) -> tuple[
         drawing(c)
     if pose.legs_over:
         _legs(c, build, pose)
-    for side, arm, over in ((-1, pose.left, pose.left_over), (1, pose.right, pose.right_over)):
+    arms = ((-1, pose.left, pose.left_over), (1, pose.right, pose.right_over))
+    for side, arm, over in arms:
         if not over:
             _arm(c, build, pose, side, arm)
     c.paste(head_front(kind, pose.face), *head)
-    late = pose.front if action != "sleep" else []
-    for drawing in late:
+    for drawing in pose.front:
         drawing(c)
-    for side, arm, over in ((-1, pose.left, pose.left_over), (1, pose.right, pose.right_over)):
+    for side, arm, over in arms:
         if over:
             _arm(c, build, pose, side, arm)
-    for drawing in pose.front if action == "sleep" else []:
+    for drawing in pose.late:
         drawing(c)
     return c, head
 

@@ -89,6 +89,7 @@ def _person(c: Canvas, kind: str, face: str) -> None:
         c.draw(polygon((6.7, -2), (8.2, -1), (8.4, 7.5), (6.9, 6.0)), Part.HAIR, LINE, 0.4)
     elif kind == "man":
         c.draw(ellipse(0, -0.6, 7.6, 7.0) - ellipse(1.4, 3.2, 6.4, 6.0), Part.HAIR, LINE)
+        c.draw((ellipse(0, 0.6, 7.3, 6.6) - ellipse(1.2, 0.2, 5.6, 5.0)) & rect(-9, 1.2, 9, 9), Part.HAIR, LINE, 0.4)
     elif kind == "girl":
         c.draw(ellipse(0, -0.5, 7.7, 7.0) - ellipse(1.6, 4.2, 6.6, 6.6), Part.HAIR, LINE)
         c.draw(polygon((-3, -4), (5.4, -4), (4.4, -1.2), (3.0, -2.2), (1.4, -1.0), (0, -2.2), (-1.6, -1.0)), Part.HAIR)
@@ -217,9 +218,9 @@ def _top_hat(c: Canvas) -> None:
 
 
 def _sun_hat(c: Canvas) -> None:
-    c.draw(ellipse(0, -4.6, 13.0, 2.9), Part.HAT, LINE)
-    c.draw(ellipse(0, -5.4, 6.7, 5.8) & rect(-8, -13, 8, -5.2), Part.HAT, LINE)
-    c.draw(rect(-6.8, -6.5, 6.8, -4.7, 0.8), Part.HAT_DARK)
+    c.draw(ellipse(0, -5.2, 12.6, 2.5), Part.HAT, LINE)
+    c.draw(ellipse(0, -5.8, 6.7, 5.8) & rect(-8, -13, 8, -5.6), Part.HAT, LINE)
+    c.draw(rect(-6.8, -6.9, 6.8, -5.1, 0.8), Part.HAT_DARK)
 
 
 def _crown(c: Canvas) -> None:

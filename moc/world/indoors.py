@@ -35,8 +35,13 @@ def cafe(c: Canvas) -> None:
     c.draw(rect(86.6, 28, 93.4, 29.6), S.FLOWER)
     c.draw(rect(40, 33, 114, 36, 0.6), S.WOOD_LIGHT, S.INK, 0.5)  # counter
     c.draw(rect(41, 36, 114, 48), S.WOOD, S.INK, 0.5)
-    for x in range(44, 112, 11):
+    for x in range(65, 112, 11):
         c.draw(rect(x, 38.5, x + 8, 46, 0.5), S.WOOD_DARK)
+    c.draw(rect(42, 37.6, 60, 46.6, 0.5), S.SHELF_BACK, S.CHINA, 0.7)  # cakes in the counter
+    for x, icing in ((43.4, S.FLOWER), (49, S.FOAM), (54.6, S.PAINT_YELLOW)):
+        c.draw(rect(x, 42, x + 4.2, 45.6, 0.4), S.BOOK_C)
+        c.draw(rect(x, 40.6, x + 4.2, 42.6, 0.6), icing)
+        c.draw(ellipse(x + 2.1, 39.8, 0.9, 0.9), S.LAMP_RED)
     checkers(c, 47)
     c.draw(rect(4.6, 44, 6.4, 56), S.WOOD_DARK, S.INK, 0.4)  # table with a cup
     c.draw(ellipse(5.5, 57, 4.5, 1.2), S.WOOD_DARK, S.INK, 0.4)
@@ -84,21 +89,21 @@ def library(c: Canvas) -> None:
     """Painted bookcases (the accent), a tall window, a rug."""
     c.draw(band(0, 50), S.PLASTER)
     c.draw(rect(35, 0, 61, 46), S.WALL, S.WOOD, 0.8)
-    for x0, x1 in ((-18, 15), (62, 86), (87, 114)):
+    for x0, x1 in ((-18, 19.5), (62, 86), (87, 114)):
         _bookcase(c, x0, x1)
-    arch = rect(20, 14, 32, 40) | ellipse(26, 14, 6, 6)
+    arch = rect(22.5, 13, 32.5, 40) | ellipse(27.5, 13, 5, 5)
     c.draw(arch, S.SKY_0, S.WOOD_DARK, 1.2)
-    c.draw(rect(20, 26, 32, 33), S.SKY_1)
-    c.draw(rect(20, 33, 32, 40), S.SKY_2)
-    c.draw(ellipse(23, 15, 2.1, 2.1), S.SUN_0)
-    c.draw(ellipse(29, 16, 2.4, 2.4) - ellipse(30.2, 15.2, 2.0, 2.0), S.MOON_0)
-    for x, y in ((22, 20), (26, 11), (30.5, 22), (24, 24)):
-        c.draw(ellipse(x, y, 0.55, 0.55), S.STAR_0)
-    c.draw(ellipse(29, 33, 2.8, 2.8) & rect(20, 26, 32, 33), S.LOW_SUN_1)
-    c.draw(rect(25.6, 8, 26.4, 40), S.WOOD_DARK)
-    c.draw(rect(20, 25.6, 32, 26.4), S.WOOD_DARK)
-    c.draw(rect(38, 34, 58, 36.4, 0.4), S.WOOD_LIGHT, S.INK, 0.5)  # table under the landmark
-    c.draw(rect(40, 36.4, 42.4, 47) | rect(53.6, 36.4, 56, 47), S.WOOD, S.INK, 0.5)
+    c.draw(rect(22.5, 26, 32.5, 33), S.SKY_1)
+    c.draw(rect(22.5, 33, 32.5, 40), S.SKY_2)
+    c.draw(ellipse(25, 15, 1.9, 1.9), S.SUN_0)
+    c.draw(ellipse(30, 16, 2.2, 2.2) - ellipse(31.1, 15.3, 1.8, 1.8), S.MOON_0)
+    for sx, sy in ((24, 20), (26, 11), (31, 22), (25.5, 24)):
+        c.draw(ellipse(sx, sy, 0.55, 0.55), S.STAR_0)
+    c.draw(ellipse(30, 33, 2.4, 2.4) & rect(22, 26, 33, 33), S.LOW_SUN_1)
+    c.draw(rect(27.1, 8, 27.9, 40), S.WOOD_DARK)
+    c.draw(rect(22.5, 25.6, 32.5, 26.4), S.WOOD_DARK)
+    _bookcase(c, 37, 59, (36.2,))
+    c.draw(rect(35.8, 33.6, 60.2, 35.6, 0.3), S.WOOD_LIGHT, S.INK, 0.5)  # the landmark stands on a low bookcase
     for x in (91, 101):  # ladder
         c.draw(line((x - 3, 47), (x, 3), width=1.2), S.WOOD_LIGHT, S.INK, 0.4)
     for y in (10, 18, 26, 34, 42):
@@ -111,10 +116,10 @@ def library(c: Canvas) -> None:
     c.draw(ellipse(48, 57.5, 29.5, 3.9), S.BOOK_A)
 
 
-def _bookcase(c: Canvas, x0: float, x1: float) -> None:
-    c.draw(rect(x0, 1.5, x1, 47, 0.5), S.ACCENT, S.INK)
+def _bookcase(c: Canvas, x0: float, x1: float, shelves: tuple[float, ...] = (4.0, 15.0, 26.0, 37.0)) -> None:
+    c.draw(rect(x0, shelves[0] - 2.5, x1, 47, 0.5), S.ACCENT, S.INK)
     spines = (S.BOOK_C, S.BOOK_A, S.BOOK_B, S.CHINA, S.BOOK_D, S.BOOK_A, S.BOOK_C, S.BOOK_B)
-    for shelf, top in enumerate((4.0, 15.0, 26.0, 37.0)):
+    for shelf, top in enumerate(shelves):
         hole = rect(x0 + 2, top, x1 - 2, top + 8.6)
         c.draw(hole, S.SHELF_BACK)
         x, i = x0 + 2.4, shelf * 3 + int(abs(x0))

@@ -21,8 +21,8 @@ ZOOM_LEVEL = 1.3
 
 # A camera's level: 0 wide, 1 medium, 2 close; between them everything is interpolated.
 _LEVEL = {"wide": 0.0, "medium": 1.0, "close": 2.0, "pan": 0.0, "zoom": 0.0}
-_FIGURE_SCALE = (1.0, 1.48, 2.05)
-_FOOT = (59.0, 62.5, 76.0)  # y of the ground under a medium-sized character
+_FIGURE_SCALE, _FIGURE_SCALE_TWO = (1.0, 1.48, 2.05), (1.0, 1.44, 1.8)
+_FOOT, _FOOT_TWO = (59.0, 62.5, 76.0), (59.0, 62.0, 72.0)  # y of the ground under a medium-sized character
 _FOOT_BY_SIZE = (0.0, 6.0, 25.0)  # tall ones stand lower in near shots, so that heads stay in the frame
 _APART_ONE, _APART_ONE_JITTER = (4.0, 21.0, 24.0), (15.0, 4.0, 1.5)  # from the middle, one character
 _APART_TWO, _APART_TWO_JITTER = (18.0, 23.5, 25.5), (5.0, 2.0, 0.7)  # two characters
@@ -130,10 +130,11 @@ def motion(
     flip = torch.where(heading != 0, heading, face)
 
     bigness = _table([_SIZE[s] for s in SIZE], device)[size]
-    scale = _at(level, _FIGURE_SCALE)[:, None] * bigness * _table([_KIND.get(k, 1.0) for k in KINDS], device)[kind]
+    near = torch.where(two, _at(level, _FIGURE_SCALE_TWO), _at(level, _FIGURE_SCALE))[:, None]
+    scale = near * bigness * _table([_KIND.get(k, 1.0) for k in KINDS], device)[kind]
     drop = _table([_CLOSE_DROP.get(a, 0.0) for a in ACTIONS], device)[action] * (level - 1).clamp(0, 1)[:, None]
     y = (
-        _at(level, _FOOT)[:, None]
+        torch.where(two, _at(level, _FOOT_TWO), _at(level, _FOOT))[:, None]
         + _at(level, _FOOT_BY_SIZE)[:, None] * (bigness - 1)
         + drop
         + 2.4 * free[:, 10:12]

@@ -19,7 +19,7 @@ _PLACES: dict[str, tuple[Callable[[Canvas], None], float]] = {  # drawing, and w
     "kitchen": (indoors.kitchen, 30.5),
     "forest": (outdoors.forest, 34.2),
     "beach": (outdoors.beach, 33.6),
-    "library": (indoors.library, 34.0),
+    "library": (indoors.library, 33.6),
     "station": (outdoors.station, 34.0),
     "rooftop": (outdoors.rooftop, 33.8),
     "park": (outdoors.park, 32.0),

@@ -1,8 +1,8 @@
 """What bodies do: a `Pose` for every action and each of the eight phases of its cycle.
 
 Origin between the feet, y down, looking to the right; a grown-up stands about 29 units tall. A pose says where the
-joints are, and carries the things of its action (chair, cup, book, notes) as drawings in three layers: behind the
-body, before the body but behind the head, and before everything.
+joints are, and carries the things of its action (chair, cup, book, notes) as drawings in layers: behind the body,
+before the body but behind the head, before the head, and before the hands.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ class Pose:
     back: list[Drawing] = field(default_factory=list)
     middle: list[Drawing] = field(default_factory=list)
     front: list[Drawing] = field(default_factory=list)
+    late: list[Drawing] = field(default_factory=list)  # drawn after the arms that are over everything
 
     @property
     def neck(self) -> Point:
@@ -85,6 +86,12 @@ def puff(x: float, y: float, r: float) -> Drawing:
     return lambda c: c.draw(shape, Scene.DUST, Scene.SHADOW, 0.35)
 
 
+def drop(x: float, y: float) -> Drawing:
+    """A drop of sweat flying off."""
+    shape = ellipse(x, y, 1.0, 1.0) | polygon((x - 0.7, y + 0.6), (x + 0.8, y - 0.7), (x + 2.0, y + 0.7))
+    return lambda c: c.draw(shape, Scene.PAINT_SKY, Scene.INK, 0.4)
+
+
 def steam(x: float, y: float, k: int) -> Drawing:
     """Two little clouds rising from (x, y)."""
 
@@ -114,15 +121,16 @@ def _walk(k: int) -> Pose:
 
 def _run(k: int) -> Pose:
     s, c = _wave(k), cos(2 * pi * k / PHASES)
-    feet = ((-2.2 + 6.4 * s, -1.4 - 4.0 * max(0.0, c)), (0.4 - 6.4 * s, -1.4 - 4.0 * max(0.0, -c)))
-    knees = ((0.2 + 4.0 * s, -4.6), (1.4 - 4.0 * s, -4.6))
+    feet = ((-2.6 + 7.4 * s, -1.4 - 4.6 * max(0.0, c)), (-0.4 - 7.4 * s, -1.4 - 4.6 * max(0.0, -c)))
+    knees = ((0.2 + 4.6 * s, -4.8), (1.4 - 4.6 * s, -4.8))
     old = [(k / 4 + i / 2) % 1.0 for i in range(2)]
-    trail = [puff(-9.5 - 5 * a, -1.6 - 2.2 * a, 1.9 - 0.8 * a) for a in old]
-    rush = [line((-11.5 - i - 2 * a, y), (-16.5 + i - 2 * a, y), width=0.9)
-            for i, (a, y) in enumerate(zip((*old, old[0]), (-10.5, -17.0, -23.5), strict=True))]  # fmt: skip
-    return Pose(hip=(-1.2, -6.8 - 1.3 * abs(c)), lean=3.4, head=(0.6, 0.3), feet=feet, knees=knees, wag=2 * s,
-                back=[*trail, _strokes(rush)], left=((-2.6 - 2.4 * s, 2.6), (0.6 - 4.6 * s, 3.4 - 1.4 * s)),
-                right=((1.4 + 2.4 * s, 2.8), (3.4 + 4.0 * s, 3.0 + 1.6 * s)), right_over=s > 0.5)  # fmt: skip
+    trail = [puff(-9.5 - 5 * a, -1.8 - 2.4 * a, 2.2 - 0.8 * a) for a in old]
+    rush = [line((-9.5 - i - 1.5 * a, y), (-16.5 + i - 2 * a, y), width=1.1)
+            for i, (a, y) in enumerate(zip((*old, old[0]), (-10.0, -16.0, -26.5), strict=True))]  # fmt: skip
+    sweat = [drop(-4.5 - 6 * a, -28.5 - 3 * a * (1 - a) + 3 * a * a) for a in old]
+    return Pose(hip=(-1.6, -6.6 - 1.9 * abs(c)), lean=4.4, head=(0.6, 0.4), feet=feet, knees=knees, wag=2 * s,
+                back=[*trail, _strokes(rush), *sweat], left=((-2.8 - 2.6 * s, 2.4), (0.6 - 5.0 * s, 3.0 - 1.8 * s)),
+                right=((1.4 + 2.6 * s, 2.6), (3.4 + 4.4 * s, 2.6 + 2.0 * s)), right_over=s > 0.5)  # fmt: skip
 
 
 def _chair(c: Canvas) -> None:
@@ -148,15 +156,22 @@ def _sit(k: int) -> Pose:
 
 def _wave_hand(k: int) -> Pose:
     s = _wave(k)
-    pose = Pose(head=(-0.4, 0.0), face="happy" if k in (2, 3, 4) else "open", right_over=True, wag=s)
-    pose.right = ((4.2, -1.6), (5.6 + 2.8 * s, -9.2))
-    x, y = pose.neck[0] + 4.9 + 5.6, pose.neck[1] + 1.2 - 9.2
+    pose = Pose(head=(-0.5, 0.0), face="happy" if k in (2, 3, 4) else "open", right_over=True, wag=s)
+    pose.right = ((5.4, -1.4), (6.4 + 3.4 * s, -11.0 + 0.8 * s))
+    x, y = pose.neck[0] + 4.9 + 6.4 + 3.4 * s, pose.neck[1] + 1.2 - 11.0 + 0.8 * s
+
+    def palm(c: Canvas) -> None:
+        for dx, dy in ((-1.8, -1.9), (0.0, -2.7), (1.8, -1.9)):
+            c.draw(line((x, y), (x + dx, y + dy), width=1.5), Part.HAND, EDGE, 0.5)
+        c.draw(ellipse(x, y, 2.1, 2.0), Part.HAND)
 
     def swish(c: Canvas) -> None:
         side = 1 if s > 0 else -1
-        arc = [(x + side * 5 * cos(a), y - 5 * sin(a)) for a in (0.0, 0.4, 0.8)]
-        c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
+        for reach in (4.6, 7.0):
+            arc = [(x - side * reach * cos(a), y - reach * sin(a)) for a in (-0.2, 0.25, 0.7)]
+            c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
 
+    pose.late = [palm]
     if abs(s) > 0.5:
         pose.back.append(swish)
     return pose
@@ -350,7 +365,7 @@ def _sleep(k: int, mirrored: bool = False) -> Pose:
     for i in range(2):
         r = (rise + i / 2) % 1.0
         snores.append(snore(10.0 + 4.0 * r, -23.5 - 11 * r, 2.8 + 2.8 * r, mirrored))
-    pose.back, pose.middle, pose.front = [pillow], [], [blanket, *snores]
+    pose.back, pose.late = [pillow], [blanket, *snores]
     return pose
 
 
