@@ -34,7 +34,7 @@ def mandatory_forward(
         out, lse = varlen.forward(q, k, v, packing, scale)
         outs.append(out.view(-1, rows, heads, out.shape[-1]))
         lses.append(lse.view(heads, -1, rows))
-    return torch.cat(outs).transpose(1, 2), torch.cat(lses, 1).transpose(0, 1)
+    return _joined(outs).transpose(1, 2), _joined(lses, 1).transpose(0, 1)
 
 
 def mandatory_backward(
@@ -63,7 +63,7 @@ def mandatory_backward(
         for total, packed in ((dk_BHLD, dk), (dv_BHLD, dv)):
             packed = packed.reshape(len(dqs[-1]), -1, heads, packed.shape[-1])
             total[part].index_add_(2, links.key_index, packed.transpose(1, 2).to(total.dtype))
-    return torch.cat(dqs).transpose(1, 2)
+    return _joined(dqs).transpose(1, 2)
 
 
 def routed_forward(
@@ -170,6 +170,11 @@ def _repeat(edges: Tensor, times: int) -> Tensor:
     """[G + 1] edges of one batch row -> [times G + 1] of several."""
     shift = torch.arange(times, device=edges.device)[:, None] * edges[-1]
     return torch.cat([edges[:1], (shift + edges[1:]).flatten()])
+
+
+def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
+    """One tensor of all parts; a single one as it is."""
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
 
 
 def _packed(x_BHLD: Tensor, index: Tensor | None = None) -> Tensor:

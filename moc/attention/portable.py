@@ -9,8 +9,6 @@ matrix products. Memory is linear in length: links times head width.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -20,6 +18,7 @@ from torch.autograd.function import once_differentiable
 from moc.attention import flash, runs, tiles, varlen
 from moc.attention.mandatory import mandatory
 from moc.attention.routed import Links, group_links
+from moc.attention.varlen import deterministic_algorithms
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
@@ -187,16 +186,3 @@ def _row_blocks(x_RD: Tensor) -> list[slice]:
 
 def _rows(x_BHLD: Tensor) -> Tensor:
     return x_BHLD.reshape(-1, x_BHLD.shape[-1])
-
-
-@contextmanager
-def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Torch's own switch, for kernels that add up gradients in the order they finish."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    if wanted:
-        torch.use_deterministic_algorithms(True, warn_only=True)
-    try:
-        yield
-    finally:
-        if wanted:
-            torch.use_deterministic_algorithms(before[0], warn_only=before[1])
