@@ -333,13 +333,21 @@ def test_missing_files_directories_and_impossible_names(tmp_path: Path) -> None:
         str(caught.value).encode()
 
 
-@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() == 0, reason="root may read everything")
-def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
-    path = tmp_path / "story.yaml"
-    path.write_text(STORY)
-    path.chmod(0)
-    with pytest.raises(StoryboardError, match="permission denied"):
-        load_storyboard(path)
+@pytest.mark.parametrize(
+    ("error", "report"),
+    [
+        (PermissionError(13, "Permission denied"), "the file may not be read (permission denied)"),
+        (OSError(5, "Input/output error"), "the file can't be read: Input/output error"),
+    ],
+)
+def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, error: OSError, report: str) -> None:
+    def refuse(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("builtins.open", refuse)  # the tests may run as root, who may read everything
+    with pytest.raises(StoryboardError) as caught:
+        load_storyboard("story.yaml")
+    assert str(caught.value) == f"story.yaml: {report}"
 
 
 # ------------------------------------------------------------------ overrides
