@@ -20,11 +20,17 @@ from moc.run.state import ShotState
 from moc.video import concat_mp4, watchable_scale, write_mp4
 
 
-def write_clip(path: Path, state: ShotState, *, fps: float) -> None:
-    """Encode the frames of one shot, at a size pleasant to watch."""
-    frames = state.frames
+def write_clip(folder: RunFolder, state: ShotState, take: int | None, *, fps: float) -> dict[str, Any]:
+    """Encode the clip of one shot, or of one take of it, at a size pleasant to watch.
+
+    Returns:
+        name -> {"of": digest of the latents it shows, "sha256": of its bytes}, the name relative to the run folder.
+    """
+    frames, note = state.frames, state.note
+    path = folder.clip(note.number, note.id, take)
     with atomic(path) as temporary:
         write_mp4(frames, temporary, fps=fps, scale=watchable_scale(frames.shape[2], frames.shape[1]))
+    return {path.relative_to(folder.path).as_posix(): {"of": note.digest, "sha256": sha256_file(path)}}
 
 
 def write_clips(
@@ -39,24 +45,22 @@ def write_clips(
         made: what the last call returned, as the manifest kept it.
 
     Returns:
-        name -> {"of": digest of the latents it shows, "sha256": of its bytes}, names relative to the run folder.
+        the entries of all clips, as `write_clip` gives them.
     """
-    wanted: dict[Path, ShotState] = {}
+    wanted: dict[Path, tuple[ShotState, int | None]] = {}
     for number, state in states.items():
-        wanted[folder.clip(number, state.note.id)] = state
+        wanted[folder.clip(number, state.note.id)] = (state, None)
         for take, variant in folder.takes(number).items():
-            wanted[folder.clip(number, state.note.id, take)] = variant
+            wanted[folder.clip(number, variant.note.id, take)] = (variant, take)
     for path in folder.shots.glob("[0-9]*.mp4"):
         if path not in wanted:
             path.unlink()
     result: dict[str, Any] = {}
-    for path, state in wanted.items():
+    for path, (state, kept_take) in wanted.items():
         name = path.relative_to(folder.path).as_posix()
         known = made.get(name, {})
         good = known.get("of") == state.note.digest and path.is_file() and sha256_file(path) == known.get("sha256")
-        if not good:
-            write_clip(path, state, fps=fps)
-        result[name] = known if good else {"of": state.note.digest, "sha256": sha256_file(path)}
+        result |= {name: known} if good else write_clip(folder, state, kept_take, fps=fps)
     return result
 
 

@@ -11,7 +11,17 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
 from moc.errors import MocError
-from moc.run.state import Memory, ShotNote, ShotState, digest_of, recipe, save_state, shot_seed, state_path
+from moc.run.state import (
+    Memory,
+    ShotNote,
+    ShotState,
+    digest_of,
+    recipe,
+    save_state,
+    shared_recipe,
+    shot_seed,
+    state_path,
+)
 from moc.storyboard import Shot, Storyboard
 
 if TYPE_CHECKING:
@@ -38,6 +48,7 @@ class Drawing:
         self.backbone = backbone
         self.weights = weights
         self.device = device
+        self._shared = shared_recipe(story)
         self.seeds: dict[int, int] = {}
         self.states: dict[int, ShotState] = {}
         self.drawn: list[tuple[int, int]] = []
@@ -171,4 +182,5 @@ class Drawing:
         return replace(shot, seed=self.seeds[number]) if number in self.seeds else shot
 
     def _recipe(self, shot: Shot, take: int = 1) -> str:
-        return recipe(self.story, shot, weights=self.weights, device=self.device, take=take)
+        seed = shot_seed(self.story, shot, take)
+        return recipe(self._shared, shot, seed=seed, weights=self.weights, device=self.device)

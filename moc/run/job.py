@@ -200,7 +200,8 @@ class _Job:
         for note, seconds in self.drawing.draw(numbers, take, self.listener.step):
             name = f"{note.number}" if take == 1 else f"{note.number}:{take}"
             self.timings.setdefault("shots", {})[name] = round(seconds, 3)
-            self.clips = assemble.write_clips(self.folder, self.drawing.states, self.clips, fps=self.plan.fps)
+            state = self.drawing.states[note.number] if take == 1 else self.folder.takes(note.number)[take]
+            self.clips |= assemble.write_clip(self.folder, state, None if take == 1 else take, fps=self.plan.fps)
             self._write("rendering")
             self.listener.shot_done(note, seconds)
 

@@ -10,7 +10,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import moc
-from moc.run.files import sha256_file
+from moc.run.files import sha256_file, sha256_json
 from moc.video import watchable_scale
 
 if TYPE_CHECKING:
@@ -44,13 +44,17 @@ def shot_entries(
             "changed": number in changed,
             "clip": folder.clip(number, note.id).relative_to(folder.path).as_posix(),
             "takes": [
-                {"take": take, "seed": state.note.seed, "clip": f"shots/{folder.clip(number, note.id, take).name}"}
+                {
+                    "take": take,
+                    "seed": state.note.seed,
+                    "clip": f"shots/{folder.clip(number, state.note.id, take).name}",
+                }
                 for take, state in folder.takes(number).items()
             ],
             "drawn_from": note.shot,
             "recipe": note.recipe,
             "latents_sha256": note.digest,
-            "remembers": {str(m): digest for m, digest in note.remembers.items()},
+            "memory_sha256": sha256_json({str(earlier): digest for earlier, digest in note.remembers.items()}),
         }
         entries.append(entry)
     return entries

@@ -15,7 +15,7 @@ import hashlib
 import json
 import zipfile
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -76,18 +76,23 @@ def shot_seed(story: Storyboard, shot: Shot, take: int = 1) -> int:
     return (base + take - 1) % 2**63
 
 
-def recipe(story: Storyboard, shot: Shot, *, weights: str, device: str, take: int = 1) -> str:
+def shared_recipe(story: Storyboard) -> str:
+    """sha256 of what all shots of a story share, but for its seed and the model, which counts by its weights."""
+    data = replace(story, shots=(), model="").to_dict()
+    del data["sampling"]["seed"]
+    return sha256_json(data)
+
+
+def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str) -> str:
     """sha256 of everything that decides a shot's bytes, but for the earlier shots' latents.
 
     Args:
-        story, shot: what is asked for; the model counts by its weights, not by its name.
+        shared: `shared_recipe` of its story.
+        shot: what is asked for; seed: what its noise is drawn from, in place of the shot's own.
         weights: sha256 of the model's weights.
-        device: kind of device, such as "cpu": other kinds round differently.
-        take: the variant.
+        device: other kinds of device round differently; the number of a GPU does not count.
     """
-    shared = {key: value for key, value in story.to_dict().items() if key not in ("shots", "model")}
-    shared["sampling"] = {key: value for key, value in shared["sampling"].items() if key != "seed"}
-    own = asdict(shot) | {"seed": shot_seed(story, shot, take)}
+    own = asdict(shot) | {"seed": seed}
     return sha256_json({"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]})
 
 
