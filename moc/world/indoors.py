@@ -38,10 +38,10 @@ def cafe(c: Canvas) -> None:
     for x in range(65, 112, 11):
         c.draw(rect(x, 38.5, x + 8, 46, 0.5), S.WOOD_DARK)
     c.draw(rect(42, 37.6, 60, 46.6, 0.5), S.SHELF_BACK, S.CHINA, 0.7)  # cakes in the counter
-    for x, icing in ((43.4, S.FLOWER), (49, S.FOAM), (54.6, S.PAINT_YELLOW)):
-        c.draw(rect(x, 42, x + 4.2, 45.6, 0.4), S.BOOK_C)
-        c.draw(rect(x, 40.6, x + 4.2, 42.6, 0.6), icing)
-        c.draw(ellipse(x + 2.1, 39.8, 0.9, 0.9), S.LAMP_RED)
+    for left, icing in ((43.4, S.FLOWER), (49, S.FOAM), (54.6, S.PAINT_YELLOW)):
+        c.draw(rect(left, 42, left + 4.2, 45.6, 0.4), S.BOOK_C)
+        c.draw(rect(left, 40.6, left + 4.2, 42.6, 0.6), icing)
+        c.draw(ellipse(left + 2.1, 39.8, 0.9, 0.9), S.LAMP_RED)
     checkers(c, 47)
     c.draw(rect(4.6, 44, 6.4, 56), S.WOOD_DARK, S.INK, 0.4)  # table with a cup
     c.draw(ellipse(5.5, 57, 4.5, 1.2), S.WOOD_DARK, S.INK, 0.4)

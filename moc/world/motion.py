@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from moc.world.poses import PHASES
+from moc.world.effects import PHASES
 from moc.world.schema import ACTIONS, CAMERAS, KINDS, SIZE, WIDTH
 
 SHOT_FRAMES = 64  # a pan or zoom takes this long, then runs back

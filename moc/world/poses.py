@@ -12,12 +12,11 @@ from dataclasses import dataclass, field
 from math import cos, pi, sin
 
 from moc.world.canvas import Canvas, Shape, ellipse, line, polygon, rect
+from moc.world.effects import PHASES, Drawing, drop, note, puff, snore, steam, strokes
 from moc.world.parts import Part, Scene
 from moc.world.schema import ACTIONS
 
-PHASES = 8
 Point = tuple[float, float]
-Drawing = Callable[[Canvas], None]
 EDGE = Part.FRONT_LINE
 
 
@@ -58,52 +57,6 @@ def _wave(k: int, turns: float = 1.0, shift: float = 0.0) -> float:
     return sin(2 * pi * (k / PHASES * turns + shift))
 
 
-def note(x: float, y: float) -> Drawing:
-    """A quaver at (x, y)."""
-
-    def draw(c: Canvas) -> None:
-        shape = ellipse(x, y, 1.7, 1.25) | line((x + 1.3, y), (x + 1.3, y - 5), (x + 3.3, y - 3.6), width=0.8)
-        c.draw(shape, Scene.NOTE, Scene.INK, 0.6)
-
-    return draw
-
-
-def snore(x: float, y: float, size: float, mirrored: bool) -> Drawing:
-    """The letter Z, or its mirror image for sprites that will be mirrored."""
-
-    def draw(c: Canvas) -> None:
-        a = size / 2
-        b = -a if mirrored else a
-        shape = line((x - b, y - a), (x + b, y - a), (x - b, y + a), (x + b, y + a), width=1.1)
-        c.draw(shape, Scene.NOTE, Scene.INK, 0.7)
-
-    return draw
-
-
-def puff(x: float, y: float, r: float) -> Drawing:
-    """A cloud of dust."""
-    shape = ellipse(x, y, r, r * 0.8) | ellipse(x - r, y + r * 0.3, r * 0.6, r * 0.5)
-    return lambda c: c.draw(shape, Scene.DUST, Scene.SHADOW, 0.35)
-
-
-def drop(x: float, y: float) -> Drawing:
-    """A drop of sweat flying off."""
-    shape = ellipse(x, y, 1.0, 1.0) | polygon((x - 0.7, y + 0.6), (x + 0.8, y - 0.7), (x + 2.0, y + 0.7))
-    return lambda c: c.draw(shape, Scene.PAINT_SKY, Scene.INK, 0.4)
-
-
-def steam(x: float, y: float, k: int) -> Drawing:
-    """Two little clouds rising from (x, y)."""
-
-    def draw(c: Canvas) -> None:
-        for i in range(2):
-            rise = (k / PHASES + i / 2) % 1.0
-            r = 1.5 - 0.7 * rise
-            c.draw(ellipse(x + (0.9 if i else -0.7), y - 5.5 * rise, r, r), Scene.STEAM, Scene.INK, 0.4)
-
-    return draw
-
-
 def _stand(k: int) -> Pose:
     breath = 0.25 * (1 - cos(2 * pi * k / PHASES))
     return Pose(hip=(0, -6 + breath * 0.4), head=(0, breath * 0.8), face="blink" if k == 6 else "open",
@@ -129,7 +82,7 @@ def _run(k: int) -> Pose:
             for i, (a, y) in enumerate(zip((*old, old[0]), (-10.0, -16.0, -26.5), strict=True))]  # fmt: skip
     sweat = [drop(-4.5 - 6 * a, -28.5 - 3 * a * (1 - a) + 3 * a * a) for a in old]
     return Pose(hip=(-1.6, -6.6 - 1.9 * abs(c)), lean=4.4, head=(0.6, 0.4), feet=feet, knees=knees, wag=2 * s,
-                back=[*trail, _strokes(rush), *sweat], left=((-2.8 - 2.6 * s, 2.4), (0.6 - 5.0 * s, 3.0 - 1.8 * s)),
+                back=[*trail, strokes(rush), *sweat], left=((-2.8 - 2.6 * s, 2.4), (0.6 - 5.0 * s, 3.0 - 1.8 * s)),
                 right=((1.4 + 2.6 * s, 2.6), (3.4 + 4.4 * s, 2.6 + 2.0 * s)), right_over=s > 0.5)  # fmt: skip
 
 
@@ -200,15 +153,7 @@ def _jump(k: int) -> Pose:
     lines = [line((x, -3.0), (x, -1.0), width=0.7) for x in (-4.0, 0.0, 4.0)] if 3 <= k <= 4 else []
     return Pose(hip=(0, -6.4 - up), feet=feet, face="happy", wag=1.5,
                 left=((-3.2, -1.0), (-4.6, -6.4 - tuck)), right=((3.2, -1.0), (4.6, -6.4 - tuck)), left_over=True,
-                right_over=True, back=[_strokes(lines)])  # fmt: skip
-
-
-def _strokes(shapes: list[Shape]) -> Drawing:
-    def draw(c: Canvas) -> None:
-        for shape in shapes:
-            c.draw(shape, Scene.NOTE, Scene.INK, 0.4)
-
-    return draw
+                right_over=True, back=[strokes(lines)])  # fmt: skip
 
 
 def _drink(k: int) -> Pose:

@@ -9,39 +9,21 @@ and four samples make a pixel. Masks and boxes are read off the same codes.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
 
 import torch
 from torch import Tensor
 
 from moc.errors import MocError
-from moc.world import parts
 from moc.world.canvas import RES
+from moc.world.effects import PHASES
 from moc.world.motion import PLACE_FOCUS, Motion, motion
-from moc.world.parts import FRONT, PARTS, ROLE, Part, Scene
-from moc.world.poses import PHASES
-from moc.world.schema import (
-    ACTIONS,
-    CHARACTER_ATTRIBUTES,
-    FEATURE,
-    HEIGHT,
-    INTERIORS,
-    KINDS,
-    MAX_CAST,
-    PEOPLE,
-    PLACES,
-    WIDTH,
-)
+from moc.world.palette import COLUMN, pick, shot_palettes
+from moc.world.parts import FRONT, PARTS, Scene
+from moc.world.schema import ACTIONS, FEATURE, HEIGHT, INTERIORS, MAX_CAST, PLACES, WIDTH
 from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SLEEPERS, SUPERSAMPLE, Atlas, Sheet, atlas
 from moc.world.story import StoryBatch
 
-_COLUMN = {name: i for i, name in enumerate(CHARACTER_ATTRIBUTES)}
 _CHUNK = {"cpu": 16, "cuda": 2048}  # frames composed at once: fits the cache, or a GPU's appetite
-_GROUND = {  # what a shadow falls on
-    "cafe": Scene.TILE_DARK, "river": Scene.GRASS, "street": Scene.ROAD, "kitchen": Scene.TILE_DARK,
-    "forest": Scene.SOIL, "beach": Scene.SAND, "library": Scene.WOOD, "station": Scene.PAVE, "rooftop": Scene.PAVE,
-    "park": Scene.GRASS,
-}  # fmt: skip
 
 
 @dataclass
@@ -147,16 +129,9 @@ class _Looks:
     free: Tensor  # [N, 16]
 
 
-def _pick(table: Tensor, slots: Tensor) -> Tensor:
-    """Rows of `table` `[B, slots, A]` named by `slots` `[B, ...]` (negative ones give row 0)."""
-    flat = slots.clamp(min=0).flatten(1)
-    rows = table.gather(1, flat[..., None].expand(-1, -1, table.shape[-1]))
-    return rows.view(*slots.shape, table.shape[-1])
-
-
 def _looks(stories: StoryBatch) -> _Looks:
-    scene = _pick(stories.scenes, stories.scene).flatten(0, 1)
-    who = _pick(stories.characters, stories.cast).flatten(0, 1).clamp(min=0)
+    scene = pick(stories.scenes, stories.scene).flatten(0, 1)
+    who = pick(stories.characters, stories.cast).flatten(0, 1).clamp(min=0)
     device = scene.device
     indoors = torch.tensor([p in INTERIORS for p in PLACES], device=device)
     return _Looks(
@@ -166,70 +141,12 @@ def _looks(stories: StoryBatch) -> _Looks:
         prop=stories.prop.flatten(),
         camera=stories.camera.flatten(),
         present=stories.cast.flatten(0, 1) >= 0,
-        kind=who[..., _COLUMN["kind"]],
+        kind=who[..., COLUMN["kind"]],
         action=stories.action.flatten(0, 1),
-        size=who[..., _COLUMN["size"]],
-        headwear=who[..., _COLUMN["hat"]] * 2 + (who[..., _COLUMN["scarf"]] > 0),
+        size=who[..., COLUMN["size"]],
+        headwear=who[..., COLUMN["hat"]] * 2 + (who[..., COLUMN["scarf"]] > 0),
         free=stories.free.flatten(0, 1),
     )
-
-
-@lru_cache(maxsize=8)
-def _colours(device: torch.device) -> dict[str, Tensor]:
-    """The colour tables of `moc.world.parts`, packed, on `device`."""
-
-    def pack(table: parts.Bytes) -> Tensor:
-        rgb = torch.from_numpy(table).to(device=device, dtype=torch.int32)
-        return rgb[..., 0] | rgb[..., 1] << 10 | rgb[..., 2] << 20
-
-    hair, hair_dark, muzzle = parts.hair_palettes()
-    scene = parts.scene_palette()
-    ground = [_GROUND[p] for p in PLACES]
-    shadow = (scene[:, :, [int(p in INTERIORS) for p in PLACES], ground] * 0.74).astype("uint8")
-    tables = {"scene": scene, "shadow": shadow, "character": parts.character_palette(), "coat": parts.coat_palette(),
-              "hair": hair, "hair_dark": hair_dark, "muzzle": muzzle}  # fmt: skip
-    for name, pair in {"wall": parts.wall_palettes(), "accent": parts.accent_palettes(), "hat": parts.hat_palettes(),
-                       "scarf": parts.scarf_palettes()}.items():  # fmt: skip
-        tables[name], tables[name + "_dark"] = pair
-    return {name: pack(table) for name, table in tables.items()}
-
-
-def shot_palettes(stories: StoryBatch) -> Tensor:
-    """The colour of every code in every shot, `[B, S, 256]` int32: red, green and blue in ten bits each, red lowest."""
-    colour = _colours(stories.scene.device)
-    scene = _pick(stories.scenes, stories.scene)
-    place, wall, accent = scene[..., 0], scene[..., 1], scene[..., 2]
-    indoors = torch.tensor([p in INTERIORS for p in PLACES], device=place.device).long()[place]
-    palette = torch.empty((*place.shape, 256), dtype=torch.int32, device=place.device)
-    palette[..., :ROLE] = colour["scene"][stories.time, stories.weather, indoors]
-    palette[..., Scene.SHADOW] = colour["shadow"][stories.time, stories.weather, place]
-    palette[..., Scene.WALL] = colour["wall"][wall]
-    palette[..., Scene.WALL_SHADE] = colour["wall_dark"][wall]
-    palette[..., Scene.ACCENT] = colour["accent"][accent]
-    palette[..., Scene.ACCENT_SHADE] = colour["accent_dark"][accent]
-
-    who = _pick(stories.characters, stories.cast).clamp(min=0)
-    look = {name: who[..., column] for name, column in _COLUMN.items()}
-    block = palette[..., ROLE:].unflatten(-1, (MAX_CAST, PARTS))
-    block[:] = colour["character"]
-    block[..., : Part.SKIN - ROLE] = colour["coat"][look["pattern"], look["coat"]]
-    coat, hair = colour["coat"][0, look["coat"], 0], colour["hair"][look["hair"]]
-    person = torch.tensor([k in PEOPLE for k in KINDS], device=place.device)[look["kind"]]
-    values = {
-        Part.HAIR: hair,
-        Part.FRONT_HAIR: hair,
-        Part.HAIR_DARK: colour["hair_dark"][look["hair"]],
-        Part.MUZZLE: colour["muzzle"][look["hair"]],
-        Part.SLEEVE: coat,
-        Part.HAND: torch.where(person, colour["character"][Part.SKIN - ROLE], hair),
-        Part.HAT: colour["hat"][look["hat_color"]],
-        Part.HAT_DARK: colour["hat_dark"][look["hat_color"]],
-        Part.SCARF: colour["scarf"][look["scarf"]],
-        Part.SCARF_DARK: colour["scarf_dark"][look["scarf"]],
-    }
-    for part, value in values.items():
-        block[..., part - ROLE] = value
-    return palette
 
 
 def _samples(count: int, device: torch.device) -> Tensor:

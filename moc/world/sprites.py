@@ -15,10 +15,10 @@ from torch import Tensor
 
 from moc.world.bodies import BODY_BOX, figure
 from moc.world.canvas import RES, Codes
+from moc.world.effects import PHASES
 from moc.world.heads import HAT_BOX, headwear
 from moc.world.parts import Scene
 from moc.world.places import place_map, with_feature
-from moc.world.poses import PHASES
 from moc.world.scenery import PLACE_BOX
 from moc.world.schema import ACTIONS, FEATURE, HAT, HEIGHT, KINDS, PLACES, PROPS, WIDTH
 from moc.world.things import THING_BOX, prop
