@@ -64,7 +64,6 @@ def one_shot(shot: str, rest: str = "") -> str:
 GOOD_SHOT = "id: a, duration: 8s, prompt: hello"
 
 
-# ------------------------------------------------------------------ what is read
 def test_the_story_of_the_design_is_read() -> None:
     story = parse_storyboard(STORY)
     assert story.title == "Cafe to river"
@@ -168,7 +167,6 @@ def test_yaml_round_trip_of_the_design_story() -> None:
     assert "mode" not in text  # a default
 
 
-# ------------------------------------------------------------------- mistakes
 def mistakes() -> list[tuple[str, str]]:
     """Story and report of each block of the file beside this one."""
     blocks = (Path(__file__).with_name("test_storyboard_mistakes.txt")).read_text(encoding="utf-8").split("----\n")[1:]
@@ -226,7 +224,6 @@ def test_a_very_long_report_is_cut() -> None:
     assert str(caught.value).splitlines()[-1] == "storyboard: and 149 more mistakes"
 
 
-# --------------------------------------------------------------- hostile input
 @pytest.mark.parametrize("loader", [yaml.SafeLoader, getattr(yaml, "CSafeLoader", yaml.SafeLoader)])
 @pytest.mark.parametrize(
     ("text", "report"),
@@ -350,7 +347,6 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, error: OSE
     assert str(caught.value) == f"story.yaml: {report}"
 
 
-# ------------------------------------------------------------------ overrides
 def test_overrides_are_read_like_the_file() -> None:
     story = parse_storyboard(STORY)
     changed = story.overridden(
@@ -399,7 +395,6 @@ def test_wrong_overrides_name_their_key(key: str, value: str, report: str) -> No
     assert str(caught.value) == f"--set {key}: {report}"
 
 
-# ----------------------------------------------------------- prompts and schema
 def test_prompts_in_the_form_of_the_paper() -> None:
     story = parse_storyboard(STORY)
     assert global_caption(story) == (

@@ -59,7 +59,6 @@ class _Reader:
     def report(self, mark: nodes.Mark, key: str, message: str) -> None:
         self.problems.append(mark.problem(key, message))
 
-    # -------------------------------------------------------------- containers
     def keys(self, node: nodes.Mapping, label: str, known: tuple[str, ...] | None) -> dict[str, nodes.Node]:
         """The values of a mapping by key; reports unknown and repeated keys."""
         found: dict[str, nodes.Node] = {}
@@ -121,7 +120,6 @@ class _Reader:
                 self.report(node.mark, label, f"{name} {wrong}")
         return _ABSENT
 
-    # ------------------------------------------------------------------- story
     def story(self, root: nodes.Node) -> Storyboard:
         if not isinstance(root, nodes.Mapping):
             if not isinstance(root, nodes.Broken):
@@ -167,13 +165,13 @@ class _Reader:
         wrong = [] if causal else ["causal: true"]
         wrong += [] if links == "own" else ["text_links: own"]
         if wrong:
-            at = values.get("attention") or values.get("sampling")
-            mark = at.mark if at is not None else nodes.Mark("")
-            for name in ("text_links", "causal", "preset"):
-                if isinstance(at, nodes.Mapping) and (found := at.get(name)) is not None:
-                    mark = found.mark
+            # Where it was written: text_links, causal or preset, whichever comes first, or the mode.
+            written = [(values.get("attention"), name) for name in ("text_links", "causal", "preset")]
+            written.append((values.get("sampling"), "mode"))
+            found = [owner.get(name) for owner, name in written if isinstance(owner, nodes.Mapping)]
+            marks = [node.mark for node in found if isinstance(node, nodes.Scalar) and not node.is_null]
             message = f"stream mode needs {' and '.join(wrong)}; write that, or set sampling mode: joint"
-            self.report(mark, "attention", message)
+            self.report(marks[0], "attention", message)
 
     def version(self, node: nodes.Node | None, at: nodes.Mark) -> None:
         if node is None:
@@ -205,7 +203,6 @@ class _Reader:
                 self.no_braces(value, label, shown(name))
         return found
 
-    # ------------------------------------------------------------------- shots
     def shots(self, node: nodes.Node | None, at: nodes.Mark) -> tuple[Shot, ...]:
         example = 'shots: [{id: hello, duration: 8s, prompt: "a cat waves"}]'
         if isinstance(node, nodes.Broken):
@@ -255,7 +252,6 @@ class _Reader:
             self.no_braces(camera, label, "camera")
         return shot
 
-    # ------------------------------------------------------------------- names
     def names(self, node: nodes.Scalar, label: str, name: str) -> None:
         """Reports `{names}` that no character has, and braces that hold no name."""
         if self.characters is None:

@@ -56,7 +56,6 @@ def import_story(path: str | os.PathLike[str]) -> Imported:
     raise failure(name, "this is neither a StoryMem story (JSON) nor a HoloCine prompt ([global caption] ...)")
 
 
-# ---------------------------------------------------------------------- StoryMem
 @dataclass
 class _StoryMem:
     """Collects shots and problems while it walks through the scenes."""
@@ -162,7 +161,6 @@ def import_storymem(text: str, source: str = "story.json") -> Imported:
     return Imported(story, tuple(notes + [_BRACES_NOTE] * reader.braces))
 
 
-# ---------------------------------------------------------------------- HoloCine
 def import_holocine(text: str, source: str = "story.txt", seconds: float = HOLOCINE_SECONDS) -> Imported:
     """A HoloCine prompt: `[global caption] ... [per shot caption] ... [shot cut] ... [shot cut] ...`.
 
