@@ -32,7 +32,9 @@ class Routing:
     """The chunks that queries picked.
 
     Attributes:
-        indices: [B, H, Lq, W] int32 chunk ids, ascending, then -1 where fewer were admissible. Text rows are -1.
+        indices: [B, H, Lq, W] int32 chunk ids, best first; -1 where fewer were admissible or one was dropped, drop-in
+            last. Text rows are -1. Every slot counts in `attend`, so hand-made indices must neither repeat a chunk
+            nor name a mandatory one.
     """
 
     indices: Tensor

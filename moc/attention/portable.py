@@ -22,7 +22,7 @@ from moc.attention.varlen import deterministic_algorithms
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
-_ROWS_AT_ONCE = {"cpu": 1 << 12}
+_ROWS_AT_ONCE = {"cpu": 1 << 14}
 _ROWS_AT_ONCE_ELSEWHERE = 1 << 22
 
 

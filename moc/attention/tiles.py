@@ -1,8 +1,8 @@
 """The routed part by plain matrix products: any device, any dtype, forward and backward.
 
 Groups of links are cut into tiles of equally many queries; a slab of tiles at a time gathers its queries and its
-chunks' keys and runs as one batched product. Slabs are small enough to stay in a processor's cache, and nothing
-larger than the links themselves is ever kept. Work is in float32, or float64 for float64 inputs.
+chunks' keys and runs as one batched product. Slabs are small enough for a processor's cache and large enough that
+calls cost little; nothing larger than the links themselves is ever kept. Work is in float32, or float64 for float64 inputs.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from moc.layout import TokenLayout
 
 _HEIGHTS = (8, 16, 32, 64, 128)
 _TILE_COST = 12  # what a tile costs beside its rows, counted in rows: gathering keys, calling the product
-_SLAB_BYTES = {"cpu": 6 << 20}
+_SLAB_BYTES = {"cpu": 12 << 20}
 _SLAB_BYTES_ELSEWHERE = 1 << 28
 
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 import moc
-from moc import MoCConfig, Routing, Shot, TokenLayout, attend, moc_attention, route
+from moc import MoCConfig, Routing, Shot, TokenLayout, attend, moc_attention, pool, route
 from moc.attention import tiles
 
 QUICK = settings(max_examples=50, deadline=None)
@@ -149,6 +149,26 @@ def test_a_shot_never_learns_of_later_ones(case: tuple[TokenLayout, MoCConfig], 
         x[:, :, part.length :] = 9.0
     again = moc_attention(*changed, layout, config)
     torch.testing.assert_close(again[:, :, : part.length], sofar, rtol=1e-12, atol=1e-12)
+
+
+@QUICK
+@given(cases())
+def test_streaming_shot_after_shot_gives_the_joint_result(case: tuple[TokenLayout, MoCConfig]) -> None:
+    """Only new rows are asked for, and descriptors of finished shots are pooled once."""
+    layout, config = case
+    config = config.replace(causal=True, text_links="own")
+    q, k, v = qkv(layout, dtype=torch.float64)
+    whole = moc_attention(q, k, v, layout, config)
+    kept, start = [], 0
+    for shots in range(layout.num_shots + 1):
+        part = layout.prefix(shots)
+        rows = (start, part.length)
+        kept.append(pool(k[:, :, start : part.length], part, token_range=rows))
+        descriptors = torch.cat(kept, dim=2)
+        new, keys, values = q[:, :, slice(*rows)], k[:, :, : part.length], v[:, :, : part.length]
+        out = moc_attention(new, keys, values, part, config, q_range=rows, descriptors=descriptors)
+        torch.testing.assert_close(out, whole[:, :, slice(*rows)], rtol=1e-12, atol=1e-12)
+        start = part.length
 
 
 def test_gradients_run_forward_only() -> None:
