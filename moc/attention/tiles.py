@@ -2,7 +2,8 @@
 
 Groups of links are cut into tiles of equally many queries; a slab of tiles at a time gathers its queries and its
 chunks' keys and runs as one batched product. Slabs are small enough for a processor's cache and large enough that
-calls cost little; nothing larger than the links themselves is ever kept. Work is in float32, or float64 for float64 inputs.
+calls cost little; nothing larger than the links themselves is ever kept. Work is in float32, or float64 for float64
+inputs.
 """
 
 from __future__ import annotations
