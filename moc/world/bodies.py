@@ -14,7 +14,7 @@ import numpy as np
 from moc.world.canvas import Canvas, Codes, Field, Fill, ellipse, line, polygon, star
 from moc.world.heads import head_back, head_front
 from moc.world.parts import Part, Scene
-from moc.world.poses import Point, Pose, pose_of
+from moc.world.poses import SHOULDER, Point, Pose, pose_of
 from moc.world.schema import KINDS
 
 BODY_BOX = (-20.0, -48.0, 20.0, 4.0)
@@ -120,8 +120,8 @@ def _legs(c: Canvas, build: Build, pose: Pose) -> None:
 
 def _arm(c: Canvas, build: Build, pose: Pose, side: int, arm: tuple[Point, Point]) -> None:
     nx, ny = pose.neck
-    shoulder = (nx + side * (build.shoulder + 0.1), ny + 1.2)
-    reach = (nx + side * 4.9, ny + 1.2)  # hands meet their things whatever the build
+    shoulder = (nx + side * (build.shoulder + 0.5), ny + 1.2)
+    reach = (nx + side * SHOULDER, ny + 1.2)  # hands meet their things whatever the build
     elbow = (reach[0] + arm[0][0], reach[1] + arm[0][1])
     hand = (reach[0] + arm[1][0], reach[1] + arm[1][1])
     c.draw(line(shoulder, elbow, hand, width=3.0), Part.SLEEVE, EDGE)

@@ -99,6 +99,7 @@ def _person(c: Canvas, kind: str, face: str) -> None:
             (5.0, -8.0), (5.2, -5.0), (7.8, -4.4), (7.3, 0), (5.6, -2.6), (3.4, -1.6), (1.0, -3.0), (-1.6, -1.6),
             (-4.4, -2.8),
         )  # fmt: skip
+        c.draw(ellipse(0, -0.6, 7.6, 7.0) - ellipse(1.2, 3.0, 5.9, 6.6), Part.HAIR, LINE)
         c.draw(spikes, Part.HAIR, LINE)
     _eyes(c, face)
     _cheeks(c)
@@ -188,9 +189,9 @@ def headwear(hat: str, scarf: bool) -> Canvas:
     """Hat and scarf, drawn over everything below `FRONT`."""
     c = Canvas(HAT_BOX)
     if scarf:
-        c.draw(polygon((-4.6, 6.4), (-1.2, 6.4), (-1.4, 14.0), (-5.0, 14.0)), Part.SCARF, LINE)
-        for x in (-4.4, -3.2, -2.0):
-            c.draw(line((x, 13.0), (x, 14.2), width=0.5), Part.SCARF_DARK)
+        c.draw(polygon((-4.8, 6.4), (-1.8, 6.4), (-2.0, 12.4), (-5.2, 12.4)), Part.SCARF, LINE)
+        for x in (-4.6, -3.6, -2.6):
+            c.draw(line((x, 11.4), (x, 12.6), width=0.5), Part.SCARF_DARK)
         c.draw(rect(-6.4, 4.9, 6.4, 8.3, 1.6), Part.SCARF, LINE)
         c.draw(line((-5.4, 7.2), (5.4, 7.2), width=0.45), Part.SCARF_DARK)
     _HATS[hat](c)
@@ -206,9 +207,9 @@ def _cap(c: Canvas) -> None:
 def _beanie(c: Canvas) -> None:
     c.draw(ellipse(0, -12.0, 2.5, 2.4), Part.HAT_DARK, LINE)
     c.draw(ellipse(0, -4.0, 7.5, 7.4) & rect(-9, -14, 9, -4.2), Part.HAT, LINE)
-    c.draw(rect(-8.1, -6.1, 8.1, -2.7, 1.3), Part.HAT, LINE)
+    c.draw(rect(-8.1, -6.6, 8.1, -3.3, 1.3), Part.HAT, LINE)
     for x in (-5.4, -2.7, 0.0, 2.7, 5.4):
-        c.draw(line((x, -5.4), (x, -3.4), width=0.5), Part.HAT_DARK)
+        c.draw(line((x, -5.9), (x, -4.0), width=0.5), Part.HAT_DARK)
 
 
 def _top_hat(c: Canvas) -> None:

@@ -17,6 +17,7 @@ from moc.world.parts import Part, Scene
 from moc.world.schema import ACTIONS
 
 Point = tuple[float, float]
+SHOULDER = 5.4  # arms start this far from the neck
 EDGE = Part.FRONT_LINE
 
 
@@ -104,14 +105,14 @@ def _sit(k: int) -> Pose:
     breath, swing = 0.2 * (1 - cos(2 * pi * k / PHASES)), 0.7 * _wave(k)
     return Pose(hip=(0, -7.4), head=(0, breath), legs_over=True, knees=((-2.9, -6.2), (2.9, -6.2)), back=[_chair],
                 feet=((-3.1 + swing, -1.4), (3.1 + swing, -1.4)), face="blink" if k == 5 else "open", wag=0.5 * swing,
-                left=((-2.2, 3.4), (0.2, 7.6)), right=((2.2, 3.4), (-0.2, 7.6)), middle=[_seat])  # fmt: skip
+                left=((-2.2, 3.4), (-0.4, 7.8)), right=((2.2, 3.4), (0.4, 7.8)), middle=[_seat])  # fmt: skip
 
 
 def _wave_hand(k: int) -> Pose:
     s = _wave(k)
     pose = Pose(head=(-0.5, 0.0), face="happy" if k in (2, 3, 4) else "open", right_over=True, wag=s)
     pose.right = ((5.4, -1.4), (6.4 + 3.4 * s, -11.0 + 0.8 * s))
-    x, y = pose.neck[0] + 4.9 + 6.4 + 3.4 * s, pose.neck[1] + 1.2 - 11.0 + 0.8 * s
+    x, y = pose.neck[0] + SHOULDER + 6.4 + 3.4 * s, pose.neck[1] + 1.2 - 11.0 + 0.8 * s
 
     def palm(c: Canvas) -> None:
         for dx, dy in ((-1.8, -1.9), (0.0, -2.7), (1.8, -1.9)):
@@ -119,10 +120,8 @@ def _wave_hand(k: int) -> Pose:
         c.draw(ellipse(x, y, 2.1, 2.0), Part.HAND)
 
     def swish(c: Canvas) -> None:
-        side = 1 if s > 0 else -1
-        for reach in (4.6, 7.0):
-            arc = [(x - side * reach * cos(a), y - reach * sin(a)) for a in (-0.2, 0.25, 0.7)]
-            c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
+        arc = [(x + 4.4 * cos(a), y - 4.4 * sin(a)) for a in (0.2, 0.7, 1.2)]
+        c.draw(line(*arc, width=0.8), Scene.NOTE, Scene.INK, 0.45)
 
     pose.late = [palm]
     if abs(s) > 0.5:
@@ -162,7 +161,7 @@ def _drink(k: int) -> Pose:
     fx, fy = pose.face_at
     x, y = 6.4 + lift * (fx - 1.2), -12.0 + lift * (fy + 5.4 + 12.0)  # from the chest to the mouth
     nx, ny = pose.neck
-    hand = (x + 1.6 - (nx + 4.9), y + 0.8 - (ny + 1.2))
+    hand = (x + 1.6 - (nx + SHOULDER), y + 0.8 - (ny + 1.2))
     pose.right = ((3.6, 2.6 - 0.6 * lift), hand)
 
     def cup(c: Canvas) -> None:
@@ -176,10 +175,10 @@ def _drink(k: int) -> Pose:
 
 def _read(k: int) -> Pose:
     bob = 0.3 * _wave(k)
-    x, y = 8.0, -11.4 + bob  # held out to the side, so that the coat stays in sight
+    x, y = 10.2, -11.6 + bob  # held out to the side, so that the coat stays in sight
     pose = Pose(head=(0.8, 0.5), face="down", right_over=True)
     nx, ny = pose.neck
-    pose.right = ((2.6, 4.4), (x - 0.4 - (nx + 4.9), y + 4.6 - (ny + 1.2)))
+    pose.right = ((2.6, 4.4), (x - 0.4 - (nx + SHOULDER), y + 4.6 - (ny + 1.2)))
 
     def page(side: int, out: float, lift: float) -> Shape:
         return polygon(
@@ -195,9 +194,9 @@ def _read(k: int) -> Pose:
         )
         c.draw(cover, Part.COVER, EDGE)
         for side in (-1, 1):
-            c.draw(page(side, 6.2, 0), Part.PAGE, EDGE, 0.4)
+            c.draw(page(side, 5.8, 0), Part.PAGE, EDGE, 0.4)
             for row in (-1.6, 1.0):
-                c.draw(line((x + side * 1.6, y + row), (x + side * 5.0, y + row - 0.5), width=0.7), Part.WOOD)
+                c.draw(line((x + side * 1.6, y + row), (x + side * 4.8, y + row - 0.5), width=0.7), Part.WOOD)
         if k == 5:
             c.draw(page(1, 5.0, 1.8), Part.PAGE, EDGE, 0.5)
         elif k == 6:
@@ -219,7 +218,7 @@ def _phone(k: int) -> Pose:
     x, y = 9.0, -16.4 + bob
     pose = Pose(head=(0.7, 0.4), face="open" if k != 5 else "blink", right_over=True)
     nx, ny = pose.neck
-    pose.right = ((4.4, 2.6), (x - 0.2 - (nx + 4.9), y + 4.0 - (ny + 1.2)))
+    pose.right = ((4.4, 2.6), (x - 0.2 - (nx + SHOULDER), y + 4.0 - (ny + 1.2)))
 
     def handset(c: Canvas) -> None:
         c.draw(rect(x - 2.8, y - 4.8, x + 2.8, y + 3.9, 0.9), Part.PHONE, EDGE, 0.4)
@@ -241,16 +240,16 @@ def _guitar(k: int) -> Pose:
     s = _wave(k, 2)
     pose = Pose(head=(0.4 * _wave(k), 0.2), face="happy" if k in (0, 1, 2) else "open", left_over=True, right_over=True)
     nx, ny = pose.neck
-    pose.left = ((-2.8, 3.2), (-3.8 - (nx - 4.9), -6.6 + 1.7 * s - (ny + 1.2)))
-    pose.right = ((3.4, 2.6), (9.4 - (nx + 4.9), -11.0 - (ny + 1.2)))
+    pose.left = ((-2.8, 3.2), (-4.4 - (nx - SHOULDER), -5.8 + 1.6 * s - (ny + 1.2)))
+    pose.right = ((3.4, 2.6), (9.2 - (nx + SHOULDER), -10.0 - (ny + 1.2)))
 
     def body(c: Canvas) -> None:
-        c.draw(line((0, -7.4), (12.8, -12.4), width=1.7), Part.GUITAR_DARK, EDGE)
-        c.draw(line((12.6, -12.3), (15.0, -13.2), width=2.6), Part.GUITAR_DARK, EDGE)
-        c.draw(ellipse(-4.8, -4.9, 4.8, 4.1) | ellipse(0.4, -6.7, 3.4, 3.0), Part.GUITAR, EDGE)
-        c.draw(ellipse(-1.2, -6.2, 1.5, 1.4), Part.GUITAR_DARK)
-        c.draw(line((-6.8, -5.8), (-5.8, -3.0), width=0.9), Part.GUITAR_DARK)
-        c.draw(line((-6.0, -4.5), (12.2, -12.1), width=0.4), Part.PAGE)
+        c.draw(line((-0.6, -6.4), (12.4, -11.4), width=1.7), Part.GUITAR_DARK, EDGE)
+        c.draw(line((12.2, -11.3), (14.8, -12.3), width=2.6), Part.GUITAR_DARK, EDGE)
+        c.draw(ellipse(-5.2, -4.0, 4.6, 3.9) | ellipse(-0.4, -5.8, 3.2, 2.8), Part.GUITAR, EDGE)
+        c.draw(ellipse(-1.8, -5.3, 1.4, 1.3), Part.GUITAR_DARK)
+        c.draw(line((-7.0, -4.8), (-6.2, -2.4), width=0.9), Part.GUITAR_DARK)
+        c.draw(line((-6.4, -3.6), (11.8, -11.1), width=0.4), Part.PAGE)
 
     rise = k / PHASES
     pose.middle = [body]

@@ -163,6 +163,39 @@ def test_open_attributes_of_a_place_are_seen_behind_two_characters(place: str, c
             assert _changed(a, b) >= fewest, f"{attribute} of {place} is hidden"
 
 
+def _stack(batches: list[StoryBatch]) -> StoryBatch:
+    names = [f.name for f in dataclasses.fields(StoryBatch)]
+    return StoryBatch(**{n: torch.cat([getattr(b, n) for b in batches]) for n in names})
+
+
+@pytest.mark.parametrize("kind", CHARACTER_ATTRIBUTES["kind"])
+def test_what_they_wear_is_seen_whatever_they_do(kind: str) -> None:
+    """The smallest figures, in the widest picture, in a scarf that hangs over the coat."""
+    for attribute, one, other, fewest in (
+        ("pattern", "plain", "stripes", 5),
+        ("pattern", "plain", "pinstripes", 4),
+        ("pattern", "plain", "dots", 4),
+        ("pattern", "stripes", "checks", 6),
+        ("pattern", "plain", "star", 6),
+        ("coat", "red", "blue", 35),
+        ("hair", "ginger", "black", 15),
+        ("scarf", "none", "yellow", 20),
+    ):
+        common = {"kind": kind, "hat": "beanie", "scarf": "blue", "size": "small", "place": "station"}
+        stories = _stack(
+            [
+                _one("wide", seed=3, **(common | {"action": action, attribute: value}))  # type: ignore[arg-type]
+                for action in SHOT_ATTRIBUTES["action"]
+                for value in (one, other)
+            ]
+        )
+        frames = render(stories, frames=1, start=6).frames[:, 0, 0].int()
+        changed = ((frames[::2] - frames[1::2]).abs().amax(1) > 40).sum((1, 2)).tolist()
+        worst = min(changed)
+        where = SHOT_ATTRIBUTES["action"][changed.index(worst)]
+        assert worst >= fewest, f"{attribute} {one} and {other} look alike on a {kind} who does '{where}'"
+
+
 @pytest.mark.parametrize("action", SHOT_ATTRIBUTES["action"])
 def test_every_action_moves(action: str) -> None:
     for camera in ("wide", "close"):
