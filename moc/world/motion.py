@@ -42,7 +42,7 @@ _CLOSE_DROP = {
     "sit": -4.0,
     "umbrella": 4.0,
     "jump": 6.0,
-    "sleep": -7.0,
+    "sleep": -4.0,
 }  # keeps things in the frame
 _INWARD = (
     "wave",
