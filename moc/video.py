@@ -10,9 +10,10 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import subprocess
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fractions import Fraction
 from pathlib import Path
 
@@ -140,29 +141,31 @@ class _Ffmpeg:
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:
+        self._arguments = arguments
+        self._log = b""
+
+    def __enter__(self) -> _Ffmpeg:
         import imageio_ffmpeg
 
         try:
             program = imageio_ffmpeg.get_ffmpeg_exe()
         except RuntimeError as error:
             raise MocError("no ffmpeg found; install imageio-ffmpeg or set IMAGEIO_FFMPEG_EXE.") from error
-        self._process = subprocess.Popen(
-            [program, "-nostdin", "-v", "error", "-y", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._log = b""
-        self._reader = threading.Thread(target=self._read_log, daemon=True)
-        self._reader.start()
+        with _interrupts_wait(self._stop):
+            self._process = subprocess.Popen(
+                [program, "-nostdin", "-v", "error", "-y", *self._arguments],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+            )
+            self._reader = threading.Thread(target=self._read_log, daemon=True)
+            self._reader.start()
+        return self
 
     def _read_log(self) -> None:
         assert self._process.stderr is not None
         self._log = self._process.stderr.read()
-
-    def __enter__(self) -> _Ffmpeg:
-        return self
 
     def feed(self, data: bytes) -> bool:
         """Hand over input; False when ffmpeg has given up (`finish` then says why)."""
@@ -190,10 +193,37 @@ class _Ffmpeg:
         raise MocError(f"ffmpeg could not write {path}: {last}")
 
     def __exit__(self, *_: object) -> None:
+        self._stop()
+
+    def _stop(self) -> None:
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
+        self._reader.join()
         for pipe in (self._process.stdin, self._process.stderr):
             if pipe is not None:
                 with contextlib.suppress(BrokenPipeError):
                     pipe.close()
+
+
+@contextlib.contextmanager
+def _interrupts_wait(undo: Callable[[], None]) -> Iterator[None]:
+    """Let Ctrl-C and SIGTERM wait until the block is through, then run `undo` and the handler that was meant.
+
+    Between the start of a process and the moment somebody holds its handle, an interrupt would leave it running.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    waiting: list[int] = []
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        for number in handlers:
+            signal.signal(number, lambda received, _: waiting.append(received))
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    if waiting:
+        undo()
+        signal.raise_signal(waiting[0])

@@ -26,7 +26,12 @@ _RUN, _STORY, _AGAIN, _SHOW = "Run", "Story", "Single shots", "Output"
 
 
 def generate(
-    story: Annotated[Path, typer.Argument(metavar="STORY.yaml", help="The story file.", show_default=False)],
+    story: Annotated[
+        Path,
+        typer.Argument(
+            metavar="STORY.yaml", help="The story, or the manifest.json of a run to repeat.", show_default=False
+        ),
+    ],
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Run folder (default: runs/<story>).", rich_help_panel=_RUN),
@@ -105,11 +110,12 @@ def generate(
             changes[key] = str(value)
     if seed is not None and not shots:
         changes["sampling.seed"] = str(seed)
-    board = load_storyboard(story)
-    from moc.run import Request, default_out  # after the story, so that its mistakes are told at once
+    # a story's mistakes are told before the rest is imported; a manifest is a story that was rendered already
+    board = load_storyboard(story) if story.name != "manifest.json" else None
+    from moc.run import Request, default_out, story_of_run
 
     request = Request(
-        story=board,
+        story=board or story_of_run(story, out),
         story_path=str(story),
         out=out or default_out(str(story)),
         overrides=changes,

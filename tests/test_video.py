@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import errno
+import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,3 +112,28 @@ def test_not_a_video(tmp_path: Path) -> None:
         next(read_frames(tmp_path / "a.mp4"))
     with pytest.raises(MocError, match="does not exist"):
         next(read_frames(tmp_path / "b.mp4"))
+
+
+@pytest.mark.parametrize("during_start", [True, False])
+def test_interrupt_ends_ffmpeg(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, during_start: bool) -> None:
+    """Ctrl-C while ffmpeg starts or runs leaves no process behind that would go on writing."""
+    started: list[subprocess.Popen[bytes]] = []
+    real = subprocess.Popen
+
+    def popen(*arguments: Any, **options: Any) -> Any:
+        started.append(real(*arguments, **options))
+        if during_start:
+            signal.raise_signal(signal.SIGINT)
+        return started[-1]
+
+    def frames() -> Iterator[np.ndarray]:
+        yield from moving_square(3, (1, 2, 3))
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(subprocess, "Popen", popen)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        write_mp4(frames(), tmp_path / "a.mp4", fps=8)
+    assert len(started) == 1
+    assert started[0].returncode == -signal.SIGKILL
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -6,7 +6,7 @@
 from moc.run.folder import RunFolder
 from moc.run.job import render
 from moc.run.preview import plan_story, resume_hint
-from moc.run.request import Listener, Outcome, Request, default_out, merged_story
+from moc.run.request import Listener, Outcome, Request, default_out, merged_story, story_of_run
 
 __all__ = [
     "Listener",
@@ -18,4 +18,5 @@ __all__ = [
     "plan_story",
     "render",
     "resume_hint",
+    "story_of_run",
 ]

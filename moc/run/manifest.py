@@ -10,7 +10,9 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 
 import moc
+from moc.errors import InputError
 from moc.run.files import sha256_file, sha256_json
+from moc.run.selection import named_shots
 from moc.video import watchable_scale
 
 if TYPE_CHECKING:
@@ -161,3 +163,23 @@ def story_dict(story: Storyboard) -> dict[str, Any]:
 
     data: dict[str, Any] = json.loads(json.dumps(story.to_dict()))
     return data
+
+
+def story_of(manifest: Mapping[str, Any]) -> Storyboard:
+    """The story of a finished run with every seed written out: rendering it gives the run's bytes again.
+
+    Raises:
+        InputError: its shots don't come from one story, because some are stale, changed or missing.
+    """
+    from moc.storyboard import Storyboard
+
+    mixed = sorted({*manifest["stale"], *manifest["changed"], *manifest["missing"]})
+    if mixed:
+        raise InputError(
+            f"this run can't be repeated from its manifest: {named_shots(mixed)} are stale, changed or missing; renew "
+            "them first."
+        )
+    shots = [shot["drawn_from"] | {"seed": shot["seed"]} for shot in manifest["shots"]]
+    for shot in shots:
+        del shot["number"]
+    return Storyboard.from_dict(manifest["storyboard"] | {"shots": shots}, "manifest.json")

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moc.errors import InputError
 from moc.run.folder import RunFolder
 
 if TYPE_CHECKING:
@@ -84,6 +85,22 @@ class Outcome:
     def rendered(self) -> list[int]:
         """The shots of the video that were drawn now."""
         return [number for number, take in self.drawn if take == 1]
+
+
+def story_of_run(path: Path, out: Path | None) -> Storyboard:
+    """The story of the run whose `manifest.json` is at `path`, to be repeated bit for bit in the folder `out`.
+
+    Raises:
+        InputError: no such run, nowhere else to repeat it, or its shots don't come from one story.
+    """
+    from moc.run.manifest import story_of
+
+    manifest = RunFolder(path.parent).read_manifest()
+    if manifest is None:
+        raise InputError(f"{path}: there is no such file.")
+    if out is None or out.resolve() == path.parent.resolve():
+        raise InputError(f"{path} is a run; choose another folder for its repetition with --out.")
+    return story_of(manifest)
 
 
 def default_out(story_path: str) -> Path:

@@ -52,6 +52,21 @@ def test_json_is_alone_on_stdout(story: Path, tmp_path: Path) -> None:
     assert "shot 1" in result.stderr
 
 
+def test_run_is_repeated_from_its_manifest(story: Path, tmp_path: Path) -> None:
+    first, manifest = tmp_path / "run", tmp_path / "run" / "manifest.json"
+    moc_here("generate", story, "--out", first, "--set", "attention.top_k=2", "--seed", "5")
+    moc_here("generate", story, "--out", first, "--shots", "2", "--seed", "11")
+    assert_fails(moc_here("generate", manifest, "--out", tmp_path / "again"), 2, "shots 3-4 are stale")
+    moc_here("generate", story, "--out", first, "--shots", "3-")
+    story.unlink()
+    assert_fails(moc_here("generate", manifest), 2, "--out")
+    assert_fails(moc_here("generate", manifest, "--out", first), 2, "--out")
+    result = moc_here("generate", manifest, "--out", tmp_path / "again")
+    assert result.returncode == 0, shown(result)
+    seen = ("video.mp4", "contact_sheet.png", "routing.npz", "shots/02_s2.mp4")
+    assert all((first / name).read_bytes() == (tmp_path / "again" / name).read_bytes() for name in seen)
+
+
 def test_json_of_an_error(tmp_path: Path) -> None:
     result = moc_here("generate", tmp_path / "nix.yaml", "--json")
     assert result.returncode == 2
