@@ -6,6 +6,7 @@ Torch-free.
 
 from __future__ import annotations
 
+import bisect
 import re
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ _GAP = 8
 _MARGIN = 36
 _CAPTION_LINES = 2
 _LINE = 22
+_LONGEST = 500  # letters; no line holds more, and measuring long texts takes time
 
 _Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -148,12 +150,12 @@ def _wrap(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int, lines: 
 
 
 def _fit(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> str:
-    if draw.textlength(text, font) <= width:
+    """`text`, or as much of it as fits into `width` pixels before an ellipsis."""
+    if len(text) <= _LONGEST and draw.textlength(text, font) <= width:
         return text
-    text = text.removesuffix(" …")
-    while text and draw.textlength(f"{text} …", font) > width:
-        text = text[:-1].rstrip()
-    return f"{text} …"
+    text = text[:_LONGEST].removesuffix(" …")
+    fitting = bisect.bisect_right(range(len(text) + 1), width, key=lambda n: draw.textlength(f"{text[:n]} …", font)) - 1
+    return f"{text[: max(fitting, 0)].rstrip()} …"
 
 
 _fonts: dict[tuple[int, bool, bool], _Font] = {}

@@ -158,14 +158,27 @@ def test_bad_options(story: Path, tmp_path: Path, options: list[str], words: str
     assert names(tmp_path) == ["tale.yaml"]
 
 
+def one_shot(**values: object) -> bytes:
+    """A story of one shot that differs from a good one in `values`."""
+    return json.dumps({"version": 1, "shots": [{"id": "a", "duration": "1s", "prompt": "hi", **values}]}).encode()
+
+
 BAD_STORIES = {
     "missing": (None, "no such file"),
     "empty": (b"", "empty"),
     "binary": (bytes(range(256)) * 4, ""),
-    "unknown key": (b"version: 1\nshotz: []\n", "shotz"),
-    "path as id": (b"version: 1\nshots: [{id: ../../etc/x, duration: 1s, prompt: hi}]\n", "../../etc/x"),
+    "unknown key": (one_shot(durration="1s"), "did you mean 'duration'?"),
+    "duplicate key": (b"version: 1\ntitle: a\ntitle: b\n", "title"),
+    "wrong type": (one_shot(prompt=["hi"]), "prompt"),
+    "unknown character": (one_shot(prompt="{mira} waves"), "mira"),
+    "zero": (one_shot(duration=0), "duration"),
+    "negative": (one_shot(duration="-1s"), "duration"),
     "infinite": (b"version: 1\nshots: [{id: a, duration: .inf, prompt: hi}]\n", "inf"),
+    "enormous": (one_shot(duration=1e300), "duration"),
+    "path as id": (one_shot(id="../../etc/x"), "../../etc/x"),
     "odd size": (b"version: 1\nvideo: {width: 97}\nshots: [{id: a, duration: 1s, prompt: hi}]\n", "97"),
+    "10,000 shots": (b"version: 1\nshots:\n" + b"- {id: a, duration: 1s, prompt: hi}\n" * 10_000, "shots"),
+    "alias bomb": (b"a: &a [x, x]\nb: &b [*a, *a]\nc: &c [*b, *b]\nd: [*c, *c]\n", "alias"),
     "nested": (b"[" * 5000, "deep"),
     "tag": (b"version: 1\ntitle: !!python/object/apply:os.system ['true']\nshots: []\n", "tag"),
 }
