@@ -6,6 +6,7 @@ summed routing counts. Torch-free.
 
 from __future__ import annotations
 
+import itertools
 import zipfile
 from collections.abc import Mapping, Sequence
 from functools import partial
@@ -120,13 +121,13 @@ def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
 
 def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], shots: Sequence[tuple[str, ShotState]]) -> None:
     """`np.savez_compressed`, but for the routing of the shots, which is read when its turn comes."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
-        for name, array in arrays.items():
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+    later = ((name, state.routing) for name, state in shots)
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, array in itertools.chain(arrays.items(), later):
+            entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, so that equal counts give equal bytes
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            with archive.open(entry, "w", force_zip64=True) as file:
                 np.lib.format.write_array(file, array, allow_pickle=False)
-        for name, state in shots:
-            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, state.routing, allow_pickle=False)
 
 
 def _frames(state: ShotState) -> np.ndarray:
