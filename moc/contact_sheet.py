@@ -154,7 +154,8 @@ def _fit(draw: ImageDraw.ImageDraw, text: str, font: _Font, width: int) -> str:
     if len(text) <= _LONGEST and draw.textlength(text, font) <= width:
         return text
     text = text[:_LONGEST].removesuffix(" …")
-    fitting = bisect.bisect_right(range(len(text) + 1), width, key=lambda n: draw.textlength(f"{text[:n]} …", font)) - 1
+    lengths = range(len(text) + 1)
+    fitting = bisect.bisect_right(lengths, width, key=lambda n: int(draw.textlength(f"{text[:n]} …", font))) - 1
     return f"{text[: max(fitting, 0)].rstrip()} …"
 
 

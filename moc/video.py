@@ -137,7 +137,7 @@ def _rate(fps: float) -> str:
 class _Ffmpeg:
     """A running ffmpeg that reads its standard input; killed when the `with` block fails.
 
-    It gets a session of its own, so that Ctrl-C reaches Python alone, which then ends it in order.
+    It runs apart from our process group, so that Ctrl-C reaches Python alone, which then ends it in order.
     """
 
     def __init__(self, arguments: Sequence[str]) -> None:

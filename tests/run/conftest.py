@@ -1,4 +1,4 @@
-"""Puts the fake model and the shared helpers within reach."""
+"""Puts the fake model and what the tests share within reach."""
 
 import sys
 from pathlib import Path
