@@ -1,9 +1,9 @@
 """Reads the ground truth back from pixels: who is in a shot, what they wear, what they do, and where.
 
 A small convolutional network, trained on renders roughened like generated video (`moc.world.reader_training`). A shot
-is seen as `VIEWS` frames spread evenly over its length. Characters are found by kind, which captions always name: for
-each kind an attention map over space and time pools the features that its attributes are read from. What stands in a
-shot that shows two characters of one kind can't be told apart and is left out.
+is seen as `VIEWS` frames spread evenly over its length. Characters are found by kind, which captions always name: the
+network draws a map of every kind and, on top of it, of where each attribute shows, and reads the attribute there. Two
+characters of one kind in a shot can't be told apart; such shots are left out.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ class Reading:
         shot: by attribute of place and shot, `[N, values]`.
         present: `[N, K]`, above zero where that kind is seen.
         character: by attribute and action, `[N, K, values]`; meaningful where the kind is present.
-        where: `[N, VIEWS, K, 2]`, mean (x, y) of the attention of each kind, in [0, 1].
+        maps: `[N, VIEWS, K, H/4, W/4]`, above zero where that kind stands.
     """
 
     shot: dict[str, Tensor]
     present: Tensor
     character: dict[str, Tensor]
-    where: Tensor
+    maps: Tensor
 
 
 def views(frames: Tensor) -> Tensor:
@@ -57,9 +57,11 @@ def views(frames: Tensor) -> Tensor:
 
 
 class _Stage(nn.Module):
-    def __init__(self, inside: int, outside: int, stride: int) -> None:
+    """Halves the grid, then mixes it once."""
+
+    def __init__(self, inside: int, outside: int) -> None:
         super().__init__()
-        self.down = nn.Conv2d(inside, outside, 3, stride=stride, padding=1)
+        self.down = nn.Conv2d(inside, outside, 4, stride=2, padding=1)
         self.norm = nn.GroupNorm(8, outside)
         self.mix = nn.Conv2d(outside, outside, 3, padding=1)
         self.norm2 = nn.GroupNorm(8, outside)
@@ -70,20 +72,26 @@ class _Stage(nn.Module):
 
 
 class Reader(nn.Module):
-    """The network; `width` channels at the coarsest scale."""
+    """The network; `width` channels where it reads."""
 
     def __init__(self, width: int = 160) -> None:
         super().__init__()
         self.width = width
-        self.fine = nn.Sequential(_Stage(3, 32, 1), _Stage(32, 64, 2))
-        self.coarse = nn.Sequential(_Stage(64, 128, 2), _Stage(128, width, 2))
+        self.first = _Stage(3, 48)
+        self.second = _Stage(48, 128)
+        self.third = _Stage(128, width)
+        self.far = nn.Sequential(nn.Conv2d(width, width, 3, padding=2, dilation=2), nn.GroupNorm(8, width), nn.SiLU())
         self.time = nn.Conv1d(width, width, 3, padding=1)
+        self.lateral = nn.Conv2d(128, width, 1)
+        self.join = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU())
         self.find = nn.Conv2d(width, len(KINDS), 1)
-        self.detail = nn.Conv2d(64, width, 1)
-        self.present = nn.Linear(2 * width, len(KINDS))
-        self.trunk = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU(), nn.Linear(2 * width, 2 * width), nn.SiLU())
-        self.kind = nn.Embedding(len(KINDS), 3 * width)
-        self.character = nn.ModuleDict({n: nn.Linear(2 * width, len(v)) for n, v in CHARACTER_LABELS.items()})
+        self.look = nn.Conv2d(width, len(CHARACTER_LABELS), 1)
+        self.present = nn.Linear(2, 1)
+        self.kind = nn.Embedding(len(KINDS), 2 * width)
+        self.trunk = nn.ModuleDict(
+            {n: nn.Sequential(nn.Linear(2 * width, width), nn.SiLU()) for n in CHARACTER_LABELS}
+        )
+        self.character = nn.ModuleDict({n: nn.Linear(width, len(v)) for n, v in CHARACTER_LABELS.items()})
         self.scene = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU())
         self.grid = nn.Linear(width, 16)
         self.shot = nn.ModuleDict({n: nn.Linear(2 * width + 16 * 96, len(v)) for n, v in SHOT_LABELS.items()})
@@ -91,14 +99,14 @@ class Reader(nn.Module):
     def forward(self, seen: Tensor) -> Reading:
         """Read shots from float views `[N, VIEWS, 3, H, W]` in [-1, 1]."""
         shots, count = seen.shape[:2]
-        fine = self.fine(seen.flatten(0, 1))
-        coarse = self.coarse(fine)
+        quarter = self.second(self.first(seen.flatten(0, 1)))
+        coarse = self.third(quarter)
+        coarse = coarse + self.far(coarse)
         height, width = coarse.shape[-2:]
         x = coarse.unflatten(0, (shots, count))
         along = x.permute(0, 3, 4, 2, 1).reshape(-1, self.width, count)
         moved = F.silu(self.time(along)).view(shots, height, width, self.width, count).permute(0, 4, 3, 1, 2)
         x = x + moved
-        flat = x.flatten(0, 1)
 
         mean, most = x.mean(dim=(1, 3, 4)), x.amax(dim=(1, 3, 4))
         change = (x[:, 1:] - x[:, :-1]).abs().mean(dim=(1, 3, 4))
@@ -106,25 +114,26 @@ class Reader(nn.Module):
         cells = self.grid(x.mean(dim=1).flatten(2).transpose(1, 2)).flatten(1)
         scene = torch.cat([self.scene(torch.cat([mean, most, change], dim=1)), cells], dim=1)
 
-        logits = self.find(flat).unflatten(0, (shots, count))  # [N, V, K, h, w]
-        weight = logits.flatten(3).softmax(dim=-1)
-        pooled = torch.einsum("nvkp,nvcp->nvkc", weight, x.flatten(3))
-        up = F.interpolate(logits.flatten(0, 1).float(), size=fine.shape[-2:], mode="bilinear").flatten(2).softmax(-1)
-        crisp = torch.einsum("fkp,fcp->fkc", up.to(fine.dtype), self.detail(fine).flatten(2)).unflatten(0, (shots, count))
+        near = F.interpolate(x.flatten(0, 1), scale_factor=2.0, mode="nearest") + self.lateral(quarter)
+        near = near + self.join(near)
+        maps = self.find(near).unflatten(0, (shots, count))
+        found, looked = maps.flatten(3), self.look(near).unflatten(0, (shots, count)).flatten(3)
+        weight = (found[:, :, :, None] + looked[:, :, None]).softmax(dim=-1)  # [N, V, K, attribute, cells]
+        pooled = torch.einsum("nvkap,nvcp->nvkac", weight, near.unflatten(0, (shots, count)).flatten(3))
+        # views in which the character is plain to see count for more
+        sure = found.float().amax(dim=-1)  # [N, V, K]
+        share = sure.softmax(dim=1).to(pooled.dtype)
+        body = torch.einsum("nvk,nvkac->nkac", share, pooled)
         spread = (pooled[:, 1:] - pooled[:, :-1]).abs().mean(dim=1)
-        body = torch.cat([pooled.mean(dim=1), crisp.mean(dim=1), spread], dim=-1)
-        hidden = self.trunk(body + self.kind.weight)
-
-        rows = (torch.arange(height, device=seen.device) + 0.5) / height
-        columns = (torch.arange(width, device=seen.device) + 0.5) / width
-        maps = weight.unflatten(-1, (height, width)).float()
-        where = torch.stack([(maps.sum(-2) * columns).sum(-1), (maps.sum(-1) * rows).sum(-1)], dim=-1)
-        strongest = logits.flatten(3).amax(dim=-1).mean(dim=1)
+        parts = torch.cat([body, spread], dim=-1) + self.kind.weight[:, None]  # [N, K, attribute, 2 width]
+        strength = torch.stack([sure.amax(dim=1), sure.mean(dim=1)], dim=-1)
         return Reading(
             shot={name: head(scene) for name, head in self.shot.items()},
-            present=self.present(torch.cat([mean, most], dim=1)) + strongest,
-            character={name: head(hidden) for name, head in self.character.items()},
-            where=where,
+            present=self.present(strength)[..., 0],
+            character={
+                name: head(self.trunk[name](parts[:, :, i])) for i, (name, head) in enumerate(self.character.items())
+            },
+            maps=maps,
         )
 
 
@@ -158,5 +167,5 @@ def read(reader: Reader, frames: Tensor, batch: int = 64) -> Reading:
         shot={n: torch.cat([p.shot[n].float().cpu() for p in parts]) for n in SHOT_LABELS},
         present=torch.cat([p.present.float().cpu() for p in parts]),
         character={n: torch.cat([p.character[n].float().cpu() for p in parts]) for n in CHARACTER_LABELS},
-        where=torch.cat([p.where.cpu() for p in parts]),
+        maps=torch.cat([p.maps.float().cpu() for p in parts]),
     )

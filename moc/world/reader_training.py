@@ -16,6 +16,9 @@ from moc.world.reader import CHARACTER_LABELS, SHOT_LABELS, Reader, Reading, vie
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, KINDS, PLACE_ATTRIBUTES
 from moc.world.story import StoryBatch
 
+# shot labels [N], presence [N, K], character labels [N, K] (see `labels`), and maps [N, VIEWS, K, H/4, W/4]
+Truth = tuple[dict[str, Tensor], Tensor, dict[str, Tensor], Tensor]
+
 _COLUMN = {name: i for i, name in enumerate(CHARACTER_ATTRIBUTES)}
 
 
@@ -67,14 +70,15 @@ def roughen(seen: Tensor, generator: torch.Generator) -> Tensor:
     return seen * tint + 0.08 * (uniform(shots, 1, 3, 1, 1) - 0.5)
 
 
-def loss_of(reading: Reading, truth: tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]) -> Tensor:
-    """Sum of cross-entropies of everything there is to read."""
-    shot, present, character = truth
+def loss_of(reading: Reading, truth: Truth) -> Tensor:
+    """Sum of cross-entropies of everything there is to read, and of where each kind stands."""
+    shot, present, character, maps = truth
     total = sum(
         (F.cross_entropy(reading.shot[n].float(), shot[n]) for n in SHOT_LABELS), torch.zeros((), device=present.device)
     )
     known = present >= 0
     total = total + 3 * F.binary_cross_entropy_with_logits(reading.present.float()[known], present[known].float())
+    total = total + 30 * F.binary_cross_entropy_with_logits(reading.maps.float(), maps)
     for name in CHARACTER_LABELS:
         total = total + F.cross_entropy(
             reading.character[name].float().flatten(0, 1), character[name].flatten(), ignore_index=-1
@@ -82,9 +86,9 @@ def loss_of(reading: Reading, truth: tuple[dict[str, Tensor], Tensor, dict[str, 
     return total
 
 
-def errors_of(reading: Reading, truth: tuple[dict[str, Tensor], Tensor, dict[str, Tensor]]) -> dict[str, tuple[int, int]]:
+def errors_of(reading: Reading, truth: Truth) -> dict[str, tuple[int, int]]:
     """Per attribute: (wrong, read)."""
-    shot, present, character = truth
+    shot, present, character, _ = truth
     result = {}
     for name in SHOT_LABELS:
         wrong = reading.shot[name].argmax(-1) != shot[name]
@@ -99,14 +103,28 @@ def errors_of(reading: Reading, truth: tuple[dict[str, Tensor], Tensor, dict[str
     return result
 
 
-def _batch(stories: int, frames: int, generator: torch.Generator, split: str) -> tuple[Tensor, tuple]:
+def maps_of(masks: Tensor, stories: StoryBatch) -> Tensor:
+    """Share of each quarter-size cell that each kind covers: masks uint8 `[N, V, H, W]` to `[N, V, K, H/4, W/4]`."""
+    slot = stories.cast.clamp_min(0)
+    kinds = stories.characters[..., _COLUMN["kind"]].gather(1, slot.flatten(1)).view_as(slot).flatten(0, 1)
+    total = torch.zeros(*masks.shape[:2], len(KINDS), masks.shape[2] // 4, masks.shape[3] // 4, device=masks.device)
+    for role in range(kinds.shape[1]):
+        share = F.avg_pool2d((masks == role + 1).float(), 4)
+        here = F.one_hot(kinds[:, role].clamp_min(0), len(KINDS)).to(share.dtype)
+        total += share[:, :, None] * here[:, None, :, None, None]
+    return total.clamp(max=1)
+
+
+def _batch(stories: int, frames: int, generator: torch.Generator, split: str) -> tuple[Tensor, Truth]:
     from moc.world.render import render
     from moc.world.sampler import sample_stories
 
     device = generator.device
     drawn = sample_stories(stories, 8, generator=generator, device=device, split=split)  # type: ignore[arg-type]
-    seen = render(drawn, frames=frames, device=device).frames.flatten(0, 1)
-    return views(seen).float() / 127.5 - 1, labels(drawn)
+    made = render(drawn, frames=frames, device=device, masks=True)
+    assert made.masks is not None
+    seen = views(made.frames.flatten(0, 1)).float() / 127.5 - 1
+    return seen, (*labels(drawn), maps_of(views(made.masks.flatten(0, 1)), drawn))
 
 
 def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12) -> dict[str, float]:

@@ -54,7 +54,7 @@ class StoryBatch:
 
     def to(self, device: torch.device | str) -> StoryBatch:
         """The same batch on `device`."""
-        return StoryBatch(**{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+        return StoryBatch(**{f.name: getattr(self, f.name).to(device) for f in fields(self)})
 
     def __getitem__(self, index: slice | Tensor) -> StoryBatch:
         """A sub-batch of stories."""
