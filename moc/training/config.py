@@ -22,6 +22,7 @@ class Stage:
         shots: shots of each story.
         chunk_tokens: tokens of a chunk, or "frame" (progressive sparsification shrinks it stage by stage).
         top_k: routed chunks of each query.
+        micro_stories: as in `TrainConfig`, for this stage alone.
     """
 
     steps: int
@@ -30,6 +31,7 @@ class Stage:
     shots: int = 8
     chunk_tokens: int | str = "frame"
     top_k: int = 5
+    micro_stories: int | None = None
 
 
 @dataclass(frozen=True)
@@ -42,10 +44,12 @@ class TrainConfig:
         stages: run in order.
         micro_stories: stories of one forward pass. The global batch is split into that many pieces whatever the number
             of GPUs, and every piece draws its own data, so the loss curve does not depend on how many GPUs share them.
-        lr, warmup, final_lr: AdamW learning rate, linear warm-up steps, and the fraction of `lr` the cosine ends at.
+        init: weights file to start from instead of random ones, "" for none.
+        lr, warmup, decay: AdamW learning rate, steps of linear warm-up, and steps of linear decay at the end.
         weight_decay, beta2, clip: AdamW's, and the norm gradients are clipped to.
         ema: decay of the averaged weights that are shipped.
         shift, t_mean, t_std: timesteps are logit-normal(t_mean, t_std), then t = s u / (1 + (s - 1) u).
+        character_weight: pixels of characters count this many times more than the scene: they are small and vary most.
         t_floor: the velocity weight 1/t^2 of the loss stops growing below this timestep.
         noise: "scales" (noise with power at every scale) or "white".
         clean_history, near_clean_history: share of stories whose history is exactly clean, and nearly (t < 0.08);
@@ -65,9 +69,10 @@ class TrainConfig:
     seed: int = 0
     model: Mapping[str, Any] = field(default_factory=dict)
     micro_stories: int = 16
+    init: str = ""
     lr: float = 6e-4
     warmup: int = 200
-    final_lr: float = 0.02
+    decay: int = 1000
     weight_decay: float = 0.01
     beta2: float = 0.98
     clip: float = 1.0
@@ -76,6 +81,7 @@ class TrainConfig:
     t_mean: float = 0.0
     t_std: float = 1.0
     t_floor: float = 0.08
+    character_weight: float = 3.0
     noise: str = "scales"
     clean_history: float = 0.6
     near_clean_history: float = 0.25
@@ -94,10 +100,10 @@ class TrainConfig:
         if not self.stages:
             raise ValueError("stages: a training needs at least one stage")
         for number, stage in enumerate(self.stages, 1):
-            if stage.stories % self.micro_stories:
+            if stage.stories % self.micro_of(stage):
                 raise ValueError(
                     f"stages[{number}].stories = {stage.stories} must be a multiple of micro_stories = "
-                    f"{self.micro_stories}"
+                    f"{self.micro_of(stage)}"
                 )
             if min(stage.steps, stage.stories, stage.latent_frames, stage.shots) < 1 or stage.top_k < 0:
                 raise ValueError(f"stages[{number}] must have positive sizes and top_k >= 0: {stage}")
@@ -108,6 +114,10 @@ class TrainConfig:
     def steps(self) -> int:
         """Optimiser steps of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def micro_of(self, stage: Stage) -> int:
+        """Stories of one forward pass in `stage`."""
+        return stage.micro_stories or self.micro_stories
 
     def stage_at(self, step: int) -> tuple[int, Stage]:
         """Index and stage of optimiser step `step` (0-based)."""

@@ -44,7 +44,7 @@ class Piece:
         global_tokens: `[B, G, 2]`. captions: `[B, N, T, 2]`.
         patches: `[B, N, V, patch_values]`, history first.
         target: `[B, S, V, patch_values]` clean patches of the noisy shots.
-        t: `[B, N]`. weight: `[B, S]` loss weight of each noisy shot.
+        t: `[B, N]`. weight: `[B, S]` loss weight of each noisy shot. importance: of each number of `target`, mean 1.
         cos, sin: rotations of the stream. drop_routes: `[B]` bool.
         first_row: index of the piece's first story in the global batch (keys the routing draws).
     """
@@ -55,6 +55,7 @@ class Piece:
     target: Tensor
     t: Tensor
     weight: Tensor
+    importance: Tensor
     cos: Tensor
     sin: Tensor
     drop_routes: Tensor
@@ -94,15 +95,19 @@ def make_piece(
 
     generator = torch.Generator(device=device).manual_seed(key(config.seed, "data", step, piece))
     host = torch.Generator().manual_seed(key(config.seed, "host", step, piece))
-    batch, shots, frames = config.micro_stories, stage.shots, stage.latent_frames
+    batch, shots, frames = config.micro_of(stage), stage.shots, stage.latent_frames
     stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
     stories, run = continue_shots(stories, config.continued, generator)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, restate=0.1)
     captions = say_continued(captions, run > 0)
     first = int(torch.randint(0, SHOT_LATENTS - min(frames, SHOT_LATENTS) + 1, (), generator=host))
     length = frames * model.patch_frames
-    rendered = render(stories, frames=length, start=first * model.patch_frames + run * length, device=device).frames
-    clean = patchify(rendered, model).to(torch.float32).div_(127.5).sub_(1.0)
+    start = first * model.patch_frames + run * length
+    rendered = render(stories, frames=length, start=start, device=device, masks=True)
+    clean = patchify(rendered.frames, model).to(torch.float32).div_(127.5).sub_(1.0)
+    assert rendered.masks is not None
+    pixels = 1 + config.character_weight * (rendered.masks > 0).float()
+    importance = patchify(pixels[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
 
     noise = draw_noise(
         (batch, shots), frames, model, generator=generator, device=device,
@@ -135,6 +140,7 @@ def make_piece(
         target=clean,
         t=torch.cat([t_history[:, :-1], t], dim=1),
         weight=1 / t.clamp_min(config.t_floor).square(),
+        importance=importance / importance.mean(),
         cos=cos,
         sin=sin,
         drop_routes=torch.rand(batch, generator=generator, device=device) < config.drop_routes,
@@ -156,11 +162,14 @@ class RoutedAttention:
             drop_off_max=config.drop_off_max,
             drop_in_rate=config.drop_in_rate,
         )
+        self.single = stage.shots == 1
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
         self.candidates = doubled_candidates(stage.shots, *size, self.moc, piece.t.device)
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.single:
+            return attend(q, k, v, self.layout, None, self.moc)  # one shot has nowhere to look back to
         routing = route(
             q, k, self.layout, self.moc, candidates=self.candidates,
             seed=self.seed, layer=layer, batch_offset=self.piece.first_row,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from torch.nn.parallel import DistributedDataParallel
 from moc import drops, routing
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import Block, PocketDiT
+from moc.backbones.pocket.weights import load_model
 from moc.training import checkpoint
 from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
@@ -42,8 +43,9 @@ class Network(nn.Module):
             piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
             predict_from=piece.t.shape[1] - shots,
         )  # fmt: skip
-        error = (predicted.float() - piece.target).square().mean(dim=(2, 3))
-        return (error * piece.weight).mean(), error.detach().mean()
+        square = (predicted.float() - piece.target).square()
+        weighted = (square * piece.importance).mean(dim=(2, 3)) * piece.weight
+        return weighted.mean(), square.detach().mean()
 
 
 class Trainer:
@@ -57,14 +59,17 @@ class Trainer:
         self.world = dist.get_world_size() if dist.is_initialized() else 1
         self.model_config = PocketConfig(**config.model)
         for number, stage in enumerate(config.stages, 1):
-            pieces = stage.stories // config.micro_stories
+            pieces = stage.stories // config.micro_of(stage)
             if pieces % self.world:
                 raise ValueError(
-                    f"stages[{number}]: {pieces} pieces of {config.micro_stories} stories do not divide over "
+                    f"stages[{number}]: {pieces} pieces of {config.micro_of(stage)} stories do not divide over "
                     f"{self.world} processes"
                 )
         torch.manual_seed(config.seed)
-        self.model = PocketDiT(self.model_config).to(device)
+        self.model = PocketDiT(self.model_config)
+        if config.init:
+            self.model.load_state_dict(load_model(Path(config.init), "cpu").state_dict())
+        self.model.to(device)
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
         plain = [p for p in self.model.parameters() if p.ndim < 2]
@@ -81,6 +86,7 @@ class Trainer:
             else network
         )
         if config.compile and device.type == "cuda":
+            torch._dynamo.config.recompile_limit = 64  # every stage has shapes of its own
             torch._dynamo.config.optimize_ddp = False  # the halves are small; cutting them at buckets gains nothing
             # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
             Block.before = torch.compile(_before, dynamic=False)  # type: ignore[method-assign]
@@ -90,17 +96,17 @@ class Trainer:
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
-        """Linear warm-up, then a cosine to `final_lr` of the peak."""
+        """Linear warm-up, a plateau, and a linear decay to nothing over the last `decay` steps."""
         config = self.config
         ramp = min(1.0, (step + 1) / max(1, config.warmup))
-        cosine = 0.5 * (1 + math.cos(math.pi * min(1.0, step / max(1, config.steps))))
-        return config.lr * ramp * (config.final_lr + (1 - config.final_lr) * cosine)
+        fall = min(1.0, (config.steps - step) / max(1, config.decay))
+        return config.lr * ramp * max(0.0, fall)
 
     def optimise(self) -> dict[str, float]:
         """One optimiser step over this process's share of the global batch; returns log values as tensors' floats."""
         config = self.config
         index, stage = config.stage_at(self.step)
-        pieces = stage.stories // config.micro_stories
+        pieces = stage.stories // config.micro_of(stage)
         mine = range(self.rank, pieces, self.world)
         lr = self.learning_rate(self.step)
         for group in self.optimizer.param_groups:
@@ -225,6 +231,17 @@ class Trainer:
                 on_sample(self.step)
         self.save()
         return True
+
+
+@contextmanager
+def uncompiled() -> Iterator[None]:
+    """Run blocks as written: sampling has too many shapes to be worth compiling for."""
+    before, after = Block.before, Block.after
+    Block.before, Block.after = _before, _after  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Block.before, Block.after = before, after  # type: ignore[method-assign]
 
 
 def start_processes() -> torch.device:

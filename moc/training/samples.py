@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from moc.training.loop import Trainer
 
 
+SHOTS = 8  # of a sample story
+
+
 @torch.no_grad()
 def stream_stories(
     model: PocketDiT,
@@ -90,15 +93,16 @@ def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 1
     """Stream a few held-out stories with the averaged weights; truth above, sample below, one column a shot."""
     from PIL import Image
 
+    from moc.training.loop import uncompiled
     from moc.world.render import render
     from moc.world.sampler import sample_stories
 
     config = trainer.config
     _, stage = config.stage_at(trainer.step)
     generator = torch.Generator(device=trainer.device).manual_seed(1234)
-    drawn = sample_stories(stories, stage.shots, generator=generator, device=trainer.device, split="heldout")
+    drawn = sample_stories(stories, SHOTS, generator=generator, device=trainer.device, split="heldout")
     model = averaged(trainer)
-    with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
+    with uncompiled(), torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
         made = stream_stories(
             model, drawn, latent_frames=stage.latent_frames, steps=steps, shift=config.shift, seed=7,
             moc=MoCConfig.preset("pocket").replace(chunk_tokens=stage.chunk_tokens, top_k=stage.top_k),

@@ -86,7 +86,8 @@ class Reader(nn.Module):
         self.join = nn.Sequential(nn.Conv2d(width, width, 3, padding=1), nn.GroupNorm(8, width), nn.SiLU())
         self.find = nn.Conv2d(width, len(KINDS), 1)
         self.look = nn.Conv2d(width, len(CHARACTER_LABELS), 1)
-        self.present = nn.Linear(2, 1)
+        self.present = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(KINDS)))
+        self.verify = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
         self.kind = nn.Embedding(len(KINDS), 2 * width)
         self.trunk = nn.ModuleDict(
             {n: nn.Sequential(nn.Linear(2 * width, width), nn.SiLU()) for n in CHARACTER_LABELS}
@@ -126,10 +127,11 @@ class Reader(nn.Module):
         body = torch.einsum("nvk,nvkac->nkac", share, pooled)
         spread = (pooled[:, 1:] - pooled[:, :-1]).abs().mean(dim=1)
         parts = torch.cat([body, spread], dim=-1) + self.kind.weight[:, None]  # [N, K, attribute, 2 width]
-        strength = torch.stack([sure.amax(dim=1), sure.mean(dim=1)], dim=-1)
+        # is a cat anywhere in the shot, and does what stands where a cat would stand look like one?
+        present = self.present(torch.cat([mean, most], dim=1)) + self.verify(parts.mean(dim=2))[..., 0]
         return Reading(
             shot={name: head(scene) for name, head in self.shot.items()},
-            present=self.present(strength)[..., 0],
+            present=present,
             character={
                 name: head(self.trunk[name](parts[:, :, i])) for i, (name, head) in enumerate(self.character.items())
             },

@@ -12,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moc.world.reader import CHARACTER_LABELS, SHOT_LABELS, Reader, Reading, views
+from moc.world.reader import CHARACTER_LABELS, SHOT_LABELS, VIEWS, Reader, Reading
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, KINDS, PLACE_ATTRIBUTES
 from moc.world.story import StoryBatch
 
@@ -121,10 +121,17 @@ def _batch(stories: int, frames: int, generator: torch.Generator, split: str) ->
 
     device = generator.device
     drawn = sample_stories(stories, 8, generator=generator, device=device, split=split)  # type: ignore[arg-type]
-    made = render(drawn, frames=frames, device=device, masks=True)
+    # only the frames that are looked at: one story per view, each at its own time
+    index = torch.linspace(0, frames - 1, VIEWS, device=device).round().long()
+    many = drawn[torch.arange(stories, device=device).repeat_interleave(VIEWS)]
+    made = render(many, frames=1, start=index.repeat(stories)[:, None], device=device, masks=True)
     assert made.masks is not None
-    seen = views(made.frames.flatten(0, 1)).float() / 127.5 - 1
-    return seen, (*labels(drawn), maps_of(views(made.masks.flatten(0, 1)), drawn))
+
+    def by_shot(x: Tensor) -> Tensor:  # [stories * V, S, 1, ...] to [stories * S, V, ...]
+        return x[:, :, 0].unflatten(0, (stories, VIEWS)).transpose(1, 2).flatten(0, 1)
+
+    seen = by_shot(made.frames).float() / 127.5 - 1
+    return seen, (*labels(drawn), maps_of(by_shot(made.masks), drawn))
 
 
 def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12) -> dict[str, float]:

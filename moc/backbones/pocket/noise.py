@@ -32,13 +32,12 @@ class Component:
 
 
 WHITE = (Component(1, False, 1.0),)
+# The still parts are coarser than any character: coarse noise on the scale of a patch would hide its colour until all
+# of its detail has to be decided at once.
 SCALES = (
-    Component(1, False, 0.80),
-    Component(1, True, 0.04),
-    Component(8, False, 0.06),
-    Component(8, True, 0.04),
-    Component(32, True, 0.03),
-    Component(0, True, 0.03),
+    Component(1, False, 0.96),
+    Component(32, True, 0.02),
+    Component(0, True, 0.02),
 )
 
 
