@@ -29,10 +29,12 @@ def read_metadata(path: Path) -> dict[str, str]:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > 100_000_000:
                 raise ValueError("header too long")
-            metadata: dict[str, str] = json.loads(file.read(length)).get("__metadata__", {})
+            metadata = json.loads(file.read(length)).get("__metadata__", {})
+            if not isinstance(metadata, dict):
+                raise ValueError("no metadata")
     except FileNotFoundError as error:
         raise InputError(f"model file '{path}' does not exist.") from error
-    except (OSError, ValueError, struct.error, AttributeError) as error:
+    except (OSError, ValueError, struct.error, AttributeError, RecursionError) as error:
         raise InputError(f"model file '{path}' is not a safetensors file.") from error
     if metadata.get("format") != FORMAT:
         raise InputError(f"model file '{path}' was not written by `moc train`.")
@@ -43,10 +45,14 @@ def read_config(path: Path) -> PocketConfig:
     """Sizes of the network in a weights file.
 
     Raises:
-        InputError: as `read_metadata`.
+        InputError: as `read_metadata`, or the sizes are not those of a pocket model.
     """
-    values: dict[str, Any] = json.loads(read_metadata(path)["model"])
-    return PocketConfig(**values)
+    metadata = read_metadata(path)
+    try:
+        values: dict[str, Any] = json.loads(metadata["model"])
+        return PocketConfig(**values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise _does_not_fit(path) from error
 
 
 def fingerprint(path: Path) -> str:
@@ -59,8 +65,9 @@ def load_model(path: Path, device: str) -> PocketDiT:
     """The network with its weights in float32 on `device`, in eval mode.
 
     Raises:
-        InputError: the file does not fit the network.
+        InputError: the file is damaged or does not fit the network.
     """
+    from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     from moc.backbones.pocket.model import PocketDiT
@@ -68,6 +75,12 @@ def load_model(path: Path, device: str) -> PocketDiT:
     model = PocketDiT(read_config(path))
     try:
         model.load_state_dict({name: value.float() for name, value in load_file(path).items()})
+    except (SafetensorError, OSError) as error:
+        raise InputError(f"model file '{path}' is damaged: {error}.") from error
     except RuntimeError as error:
-        raise InputError(f"model file '{path}' does not fit this version of the pocket model.") from error
+        raise _does_not_fit(path) from error
     return model.eval().to(device)
+
+
+def _does_not_fit(path: Path) -> InputError:
+    return InputError(f"model file '{path}' does not fit this version of the pocket model.")
