@@ -149,7 +149,8 @@ def make_piece(
 
 
 class RoutedAttention:
-    """MoC over the training stream: the attention callable that `PocketDiT.forward` wants; a noisy shot picks among the clean copies of earlier shots (`doubled_candidates`).
+    """MoC over the training stream, the attention callable that `PocketDiT.forward` wants: a noisy shot picks among the
+    clean copies of earlier shots (`doubled_candidates`).
     """
 
     def __init__(self, config: TrainConfig, stage: Stage, model: PocketConfig, step: int, piece: Piece) -> None:

@@ -192,7 +192,7 @@ class PocketDiT(nn.Module):
         Returns:
             `[B, N - predict_from, V, patch_values]`.
         """
-        batch, shots, video = patches.shape[:3]
+        shots, video = patches.shape[1:3]
         text = captions.shape[2]
         segments = (global_tokens.shape[1],) + (text + video,) * shots
         body = self.embed_shots(captions.unbind(1), patches.unbind(1))
