@@ -76,8 +76,10 @@ def recall_table(rows: pd.DataFrame) -> pd.DataFrame:
     shares = later.pivot_table(index="attribute", columns="near", values="right", aggfunc="mean", sort=False)
     shares.columns = [f"gap {int(gap)}{'+' if gap == 3 else ''}" for gap in shares.columns]
     counts = later.groupby("attribute", sort=False).size().rename("readings")
-    usual = open_rows[open_rows["gap"] < 0].groupby("attribute", sort=False)["read"].agg(
-        lambda values: values.value_counts(normalize=True).iloc[0]
+    usual = (
+        open_rows[open_rows["gap"] < 0]
+        .groupby("attribute", sort=False)["read"]
+        .agg(lambda values: values.value_counts(normalize=True).iloc[0])
     )
     return shares.join(counts).join(usual.rename("commonest draw")).reset_index()
 

@@ -43,7 +43,8 @@ def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFram
     cpu = stories.to("cpu")
     character_gap, scene_gap = gap_since_seen(cpu), scene_gap_since_seen(cpu)
     columns: dict[str, list[object]] = {
-        name: [] for name in ("story", "shot", "owner", "slot", "attribute", "truth", "read", "named", "gap", "pair", "other")
+        name: []
+        for name in ("story", "shot", "owner", "slot", "attribute", "truth", "read", "named", "gap", "pair", "other")
     }
 
     def add(**values: object) -> None:
@@ -65,8 +66,8 @@ def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFram
             kinds = [who[b][c][kind_column] for c in slots]
             common = {"story": b, "shot": s, "pair": len(slots) == MAX_CAST}
             for name in ("camera", "time", "weather", "prop"):
-                add(**common, owner="shot", slot=-1, attribute=name, truth=truth[name][b][s], read=best_shot[name][b][s],
-                    named=True, gap=-1, other=-1)  # fmt: skip
+                add(**common, owner="shot", slot=-1, attribute=name, truth=truth[name][b][s],
+                    read=best_shot[name][b][s], named=True, gap=-1, other=-1)  # fmt: skip
             place = scene[b][s]
             for column, name in enumerate(PLACE_ATTRIBUTES):
                 add(**common, owner="scene", slot=place, attribute=name, truth=where[b][place][column],

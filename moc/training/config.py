@@ -156,15 +156,14 @@ def parse(values: Any, where: str = "config") -> TrainConfig:
         raise ValueError(f"{where}: 'stages' must be a list of stages")
     values["stages"] = tuple(Stage(**_checked(Stage, s, f"{where}.stages[{i}]")) for i, s in enumerate(stages, 1))
     config = TrainConfig(**values)
+    floats: dict[str, Any] = {}
     for f in fields(TrainConfig):
         value, default = getattr(config, f.name), f.default
-        if isinstance(default, float) and isinstance(value, str):  # YAML 1.1 reads 1e-4 as a string
-            config = replace(config, **{f.name: float(value)})
-        elif isinstance(default, float) and isinstance(value, int | float) and not isinstance(value, bool):
-            config = replace(config, **{f.name: float(value)})
+        if isinstance(default, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
+            floats[f.name] = float(value)  # YAML 1.1 reads 1e-4 as a string
         elif isinstance(default, int | float | str | bool) and type(value) is not type(default):
             raise ValueError(f"{where}: {f.name} = {value!r} must be {type(default).__name__}")
-    return config
+    return replace(config, **floats)
 
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:

@@ -89,9 +89,7 @@ class Reader(nn.Module):
         self.present = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, len(KINDS)))
         self.verify = nn.Sequential(nn.Linear(2 * width, width), nn.SiLU(), nn.Linear(width, 1))
         self.kind = nn.Embedding(len(KINDS), 2 * width)
-        self.trunk = nn.ModuleDict(
-            {n: nn.Sequential(nn.Linear(2 * width, width), nn.SiLU()) for n in CHARACTER_LABELS}
-        )
+        self.trunk = nn.ModuleDict({n: nn.Sequential(nn.Linear(2 * width, width), nn.SiLU()) for n in CHARACTER_LABELS})
         self.character = nn.ModuleDict({n: nn.Linear(width, len(v)) for n, v in CHARACTER_LABELS.items()})
         self.scene = nn.Sequential(nn.Linear(3 * width, 2 * width), nn.SiLU())
         self.grid = nn.Linear(width, 16)

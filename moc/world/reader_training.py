@@ -28,14 +28,16 @@ def labels(stories: StoryBatch) -> tuple[dict[str, Tensor], Tensor, dict[str, Te
     Returns:
         Shot labels `[N]` each, presence `[N, K]` (0, 1, or -1 where a kind is there twice), character labels `[N, K]`.
     """
-    batch, shots = stories.scene.shape
+    shots = stories.shots
     place = stories.scenes.gather(1, stories.scene[..., None].expand(-1, -1, stories.scenes.shape[2]))
     shot = {name: place[..., i].flatten() for i, name in enumerate(PLACE_ATTRIBUTES)}
     shot |= {name: getattr(stories, name).flatten() for name in SHOT_LABELS if name not in PLACE_ATTRIBUTES}
 
     slot = stories.cast.clamp_min(0)
-    who = stories.characters[:, None].expand(-1, shots, -1, -1).gather(
-        2, slot[..., None].expand(-1, -1, -1, stories.characters.shape[2])
+    who = (
+        stories.characters[:, None]
+        .expand(-1, shots, -1, -1)
+        .gather(2, slot[..., None].expand(-1, -1, -1, stories.characters.shape[2]))
     )  # [B, S, MAX_CAST, attributes]
     cast = stories.cast >= 0
     kind = torch.where(cast, who[..., _COLUMN["kind"]], -1)
@@ -167,7 +169,9 @@ def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, 
 
 
 @torch.no_grad()
-def measure(reader: Reader, device: torch.device, *, stories: int = 256, frames: int = 64, seed: int = 99) -> dict[str, float]:
+def measure(
+    reader: Reader, device: torch.device, *, stories: int = 256, frames: int = 64, seed: int = 99
+) -> dict[str, float]:
     """Share of wrong readings per attribute on `stories` freshly drawn stories of 8 shots."""
     generator = torch.Generator(device=device).manual_seed(seed)
     totals: dict[str, list[int]] = {}

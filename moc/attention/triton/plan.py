@@ -32,7 +32,7 @@ class Plan:
 
 
 def make_plan(indices_BHQW: Tensor, num_chunks: int, tile: int) -> Plan:
-    """Plan of `indices` [B, H, Lq, W] int32, -1 where a slot is empty; links of a group keep the order of their rows."""
+    """Plan of `indices` [B, H, Lq, W] int32, -1 for empty slots; links of a group keep the order of their rows."""
     batch, heads, rows, width = indices_BHQW.shape
     device = indices_BHQW.device
     groups = batch * heads * num_chunks

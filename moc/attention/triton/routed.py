@@ -43,7 +43,14 @@ def _last_contiguous(x: Tensor) -> Tensor:
 
 
 def merged_forward(
-    q: Tensor, k: Tensor, v: Tensor, own_out: Tensor, own_lse: Tensor, indices: Tensor, layout: TokenLayout, scale: float
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    own_out: Tensor,
+    own_lse: Tensor,
+    indices: Tensor,
+    layout: TokenLayout,
+    scale: float,
 ) -> tuple[Tensor, Tensor, Plan]:
     """One softmax over the own part and the routed chunks.
 
@@ -85,17 +92,18 @@ def delta_of(out: Tensor, dout: Tensor, dlse: Tensor | None) -> Tensor:
     delta = torch.empty(batch, heads, rows, dtype=torch.float32, device=out.device)
     count = batch * heads * rows
     kernels.delta_kernel[(triton.cdiv(count, ROWS),)](
-        out, dout, delta if dlse is None else dlse.float().contiguous(), delta, *_strides(out, dout), count, heads, rows,
+        out, dout, delta if dlse is None else dlse.float().contiguous(), delta, *_strides(out, dout),
+        count, heads, rows,
         HAS_DLSE=dlse is not None, **_widths(out), R=ROWS, num_warps=4,
     )  # fmt: skip
     return delta
 
 
 def dq_with_links(
-    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, lse: Tensor, delta: Tensor, own_dq: Tensor, indices: Tensor, plan: Plan,
-    layout: TokenLayout, scale: float,
+    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, lse: Tensor, delta: Tensor, own_dq: Tensor, indices: Tensor,
+    plan: Plan, layout: TokenLayout, scale: float,
 ) -> Tensor:  # fmt: skip
-    """[B, H, Lq, D] query gradients in q's dtype: `own_dq` of the own part plus all links, given final LSE and delta."""
+    """[B, H, Lq, D] query gradients in q's dtype: `own_dq` of the own part plus all links; LSE and delta are final."""
     batch, heads, rows, width = q.shape
     links, chunks = indices.shape[-1], layout.num_chunks
     indices = indices.contiguous()
@@ -109,7 +117,8 @@ def dq_with_links(
     dq = torch.empty_like(q)
     count = batch * heads * rows
     kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
-        part, indices, own_dq, dq, *_strides(own_dq, dq), count, heads, rows, W=links, **_widths(q), R=ROWS, num_warps=4,
+        part, indices, own_dq, dq, *_strides(own_dq, dq), count, heads, rows,
+        W=links, **_widths(q), R=ROWS, num_warps=4,
     )  # fmt: skip
     return dq
 
