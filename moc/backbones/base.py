@@ -97,7 +97,7 @@ class ShotResult:
         frames: uint8 `[F, H, W, 3]`, RGB.
         latents: float16, any shape: what later shots remember, enough to rebuild the sampler's state.
         routing: uint32 `[steps, layers, heads, chunks of this shot, all chunks so far]`, routed links counted from
-            query chunk to key chunk, video chunks in story order.
+            query chunk to key chunk, video chunks in story order; attention that looks ahead counts to all chunks.
         seconds: wall-clock seconds spent on the shot.
         sparsity: 1 - density of this shot's attention, averaged over layers and heads.
     """

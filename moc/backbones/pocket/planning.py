@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
 from moc.backbones.pocket.config import PocketConfig
-from moc.backbones.pocket.cost import memory_bytes, shot_flops
+from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flops
 from moc.config import MoCConfig
 from moc.errors import InputError
 from moc.world.language import StoryText, Understanding, encode, understand_story
@@ -60,6 +60,14 @@ def cut_into_pieces(story: Storyboard, size: PocketConfig) -> list[Piece]:
             frames = (i + 1) * total // count - i * total // count
             pieces.append(Piece(len(pieces) + 1, shot.number, frames, i > 0 or not shot.cut))
     return pieces
+
+
+def pieces_by_shot(pieces: list[Piece]) -> dict[int, list[Piece]]:
+    """The pieces of each shot, by its number."""
+    by_shot: dict[int, list[Piece]] = {}
+    for piece in pieces:
+        by_shot.setdefault(piece.shot, []).append(piece)
+    return by_shot
 
 
 def attention_of(story: Storyboard) -> MoCConfig:
@@ -123,21 +131,24 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     """
     config = attention_of(story)
     understood = read_words(story)
-    steps = story.sampling.steps or STEPS
-    passes = (steps + 1) * (2 if story.sampling.guidance not in (None, 1.0) else 1)
     pieces = cut_into_pieces(story, size)
-    plans, candidates = [], 0
+    amounts = [amount_of(size, config, piece.frames) for piece in pieces]
+    everything = sum(amounts, Amount())
+    by_shot = pieces_by_shot(pieces)
+    steps, guided = story.sampling.steps or STEPS, story.sampling.guidance not in (None, 1.0)
+    streamed = story.sampling.mode == "stream"
+    captions = len(pieces) if config.text_links == "all" else 1
+    before, plans = Amount(), []
     for shot in story.shots:
-        flops, chunks, tokens = 0.0, 0, 0
-        mine = [piece for piece in pieces if piece.shot == shot.number]
+        mine = by_shot[shot.number]
+        flops, own = 0.0, Amount()
         for piece in mine:
-            video = piece.frames * size.tokens_per_frame
-            cut = piece.frames if config.chunk_tokens == "frame" else -(-video // int(config.chunk_tokens))
-            reach = min(config.top_k, candidates) * video / cut
-            flops += shot_flops(size, video + size.caption_tokens, reach, candidates, passes)
-            candidates += cut
-            chunks += cut
-            tokens += video
+            amount = amounts[piece.index - 1]
+            others = before if config.causal else everything - amount
+            # a streamed piece goes through once more, clean, to be remembered, unless nothing follows
+            passes = steps + (streamed and piece.index < len(pieces))
+            flops += (1 + guided) * passes * pass_flops(size, config, amount, others, captions)
+            before, own = before + amount, own + amount
         frames = latent_frames(shot, size) * size.patch_frames
         plans.append(
             ShotPlan(
@@ -145,23 +156,24 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
                 id=shot.id,
                 frames=frames,
                 latent_frames=latent_frames(shot, size),
-                tokens=tokens,
+                tokens=own.tokens,
                 text_tokens=size.caption_tokens * len(mine),
-                chunks=chunks,
+                chunks=own.chunks,
                 seconds=frames / size.fps,
                 requested_seconds=shot.duration,
                 flops=flops,
             )
         )
     total = size.global_tokens + sum(p.tokens + p.text_tokens for p in plans)
-    longest = max(piece.frames for piece in pieces) * size.tokens_per_frame + size.caption_tokens
+    longest = max(amount.tokens for amount in amounts) + size.caption_tokens
+    kept, working = ((1 + guided) * total, longest) if streamed else (0, total)
     return Plan(
         model=name,
         width=size.picture_width,
         height=size.picture_height,
         fps=float(size.fps),
         shots=tuple(plans),
-        memory_bytes=memory_bytes(size, total, longest, WEIGHT_BYTES),
+        memory_bytes=memory_bytes(size, kept, working, WEIGHT_BYTES),
         notes=(*_notes(story, size, plans), *understood.notes),
         understanding=_understanding(understood),
     )

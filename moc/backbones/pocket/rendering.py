@@ -15,13 +15,23 @@ import torch
 from torch import Tensor
 
 from moc.attention import attend
+from moc.attention.mandatory import mandatory
 from moc.backbones.base import OnStep, ShotResult
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise, shot_generator
 from moc.backbones.pocket.patches import unpatchify
-from moc.backbones.pocket.planning import SHIFT, STEPS, Piece, attention_of, cut_into_pieces, story_tokens
+from moc.backbones.pocket.planning import (
+    SHIFT,
+    STEPS,
+    Piece,
+    attention_of,
+    cut_into_pieces,
+    pieces_by_shot,
+    story_tokens,
+)
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
-from moc.backbones.pocket.stream import Memory, ShotPass
+from moc.backbones.pocket.stream import Memory, RouteHook, ShotPass
+from moc.config import MoCConfig
 from moc.layout import TokenLayout
 from moc.routing import Routing, route
 from moc.sampling import Solver, timesteps
@@ -31,17 +41,25 @@ if TYPE_CHECKING:
 
 
 class RouteCounts:
-    """Routed links of one shot, counted from its video chunks to all video chunks so far, per step, layer and head."""
+    """Routed links of one shot, counted from its video chunks to other video chunks, per step, layer and head.
 
-    def __init__(self, layout: TokenLayout, pieces: Sequence[int], steps: int, layers: int, heads: int) -> None:
+    The other chunks are all so far, those of the shot included; all of the story where attention is not causal.
+    """
+
+    def __init__(
+        self, layout: TokenLayout, config: MoCConfig, pieces: Sequence[int], steps: int, layers: int, heads: int
+    ) -> None:
         """`layout`: of the whole stream; `pieces`: stream shots that make up the shot."""
         self.layout = layout
+        self.config = config
+        self.pieces = list(pieces)
         video = (~layout.chunk_is_text).cumsum(0).tolist()  # rank among video chunks, plus one
         self.rank = torch.tensor(video) - 1
         starts = [layout.video_chunks(p) for p in pieces]
         self.first = int(self.rank[starts[0][0]])
         self.last = int(self.rank[starts[-1][1] - 1]) + 1
-        self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.last, dtype=torch.int64)
+        self.width = self.last if config.causal else layout.num_video_chunks
+        self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.width, dtype=torch.int64)
         self.lengths = layout.chunk_bounds.diff()[~layout.chunk_is_text]
         self.step = 0
 
@@ -56,20 +74,20 @@ class RouteCounts:
         to = self.rank[origin[columns]]
         ours = self.rank[origin[queries[inside]]]
         kept = (ours >= self.first) & (ours < self.last)
-        seen = to < self.last
+        seen = to < self.width
         block = counts[:, inside][:, kept][:, :, columns[seen]]
         target = self.counts[self.step, layer]
         target[:, (ours[kept] - self.first)[:, None], to[seen][None, :]] += block
 
-    def sparsity(self, rows: int, always: int) -> float:
-        """1 - attended pairs / (rows x L): mean over steps, layers and heads.
-
-        Args:
-            rows: the shot's tokens, captions included; always: pairs of its mandatory links, summed over its rows.
-        """
+    def sparsity(self) -> float:
+        """1 - attended pairs / (rows x L), mean over steps, layers and heads; captions are rows like any other."""
         steps, layers, heads = self.counts.shape[:3]
-        routed = (self.counts.sum(dim=(0, 1, 2, 3)) * self.lengths[: self.last]).sum().item() / (steps * layers * heads)
-        return 1 - (always + routed) / (rows * self.layout.length)
+        lengths = self.lengths[: self.width]
+        routed = int((self.counts.sum(dim=(0, 1, 2, 3)) * lengths).sum()) / (steps * layers * heads)
+        start, stop = self.layout.token_range(self.pieces[0])[0], self.layout.token_range(self.pieces[-1])[1]
+        links = mandatory(self.layout, self.config, (0, self.layout.length), self.layout.device)
+        always = sum((g.q_stop - g.q_start) * g.num_keys for g in links.groups if start <= g.q_start < stop)
+        return 1 - (always + routed) / ((stop - start) * self.layout.length)
 
 
 def _seed(shot: Shot, seed: int) -> int:
@@ -97,12 +115,6 @@ def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
     """uint8 frames `[F, H, W, 3]` from float16 patches `[n, patch_values]`."""
     frames = unpatchify(torch.from_numpy(latents).float(), model.config).add(1).mul(127.5).round().clamp(0, 255)
     return frames.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-def _mandatory_pairs(layout: TokenLayout, pieces: Sequence[Piece]) -> tuple[int, int]:
-    """Rows of the pieces and their mandatory query-key pairs under `intra="shot"`, `text_links="own"`."""
-    rows = [b - a for a, b in (layout.token_range(p.index) for p in pieces)]
-    return sum(rows), sum(n * (n + layout.global_text) for n in rows)
 
 
 class _Guided:
@@ -133,6 +145,7 @@ def render_stream(
     size = model.config
     config = attention_of(story)
     pieces = cut_into_pieces(story, size)
+    by_shot = pieces_by_shot(pieces)
     steps = story.sampling.steps or STEPS
     grid = timesteps(steps, SHIFT)
     scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
@@ -143,12 +156,12 @@ def render_stream(
         kept.append(Memory(model, config, frames, _no_text(global_tokens)))
     last = max(shots)
 
-    def begin(piece: Piece, on_route: object = None) -> list[ShotPass]:
+    def begin(piece: Piece, on_route: RouteHook | None = None) -> list[ShotPass]:
         caption = captions[piece.index]
-        return [
-            one.shot(piece.index, caption if i == 0 else _no_text(caption), on_route=on_route if i == 0 else None)  # type: ignore[arg-type]
-            for i, one in enumerate(kept)
-        ]
+        passes = [kept[0].shot(piece.index, caption, on_route=on_route)]
+        for one in kept[1:]:  # without text, but with the same past
+            passes.append(one.shot(piece.index, _no_text(caption), earlier=passes[0].earlier))
+        return passes
 
     def finish(passes: Sequence[ShotPass], latents: np.ndarray) -> None:
         clean = torch.from_numpy(latents).float()[None].to(global_tokens.device)
@@ -156,7 +169,7 @@ def render_stream(
             one.finish(clean)
 
     for shot in story.shots[:last]:
-        mine = [piece for piece in pieces if piece.shot == shot.number]
+        mine = by_shot[shot.number]
         if shot.number not in shots:
             if shot.number in memory:
                 whole, at = memory[shot.number], 0
@@ -166,7 +179,7 @@ def render_stream(
                     at += count
             continue
         began = time.monotonic()
-        counts = RouteCounts(kept[0].layout, [p.index for p in mine], steps, size.layers, size.heads)
+        counts = RouteCounts(kept[0].layout, config, [p.index for p in mine], steps, size.layers, size.heads)
         made: list[np.ndarray] = []
         for position, (piece, noise) in enumerate(zip(mine, _noise(model, story, shot, seed, mine), strict=True)):
             passes = begin(piece, counts.add)
@@ -179,14 +192,13 @@ def render_stream(
             if piece.index < len(pieces) and (shot.number < last or position < len(mine) - 1):
                 finish(passes, made[-1])
         latents = np.concatenate(made)
-        rows, always = _mandatory_pairs(kept[0].layout, mine)
         yield ShotResult(
             number=shot.number,
             frames=to_frames(latents, model),
             latents=latents,
             routing=counts.counts.to(torch.uint32).numpy(),
             seconds=time.monotonic() - began,
-            sparsity=counts.sparsity(rows, always),
+            sparsity=counts.sparsity(),
         )
 
 
@@ -204,9 +216,9 @@ def render_joint(
     layout = Memory.layout_of(model, config, [piece.frames for piece in pieces])
     positions = stream_positions(size, [(p.index, p.frames, 0) for p in pieces]).to(global_tokens.device)
     cos, sin = rotations(positions, rotation_table(size).to(global_tokens.device))
-    by_shot = {s.number: [p for p in pieces if p.shot == s.number] for s in story.shots}
+    by_shot = pieces_by_shot(pieces)
     counts = {
-        number: RouteCounts(layout, [p.index for p in mine], steps, size.layers, size.heads)
+        number: RouteCounts(layout, config, [p.index for p in mine], steps, size.layers, size.heads)
         for number, mine in by_shot.items()
     }
     segments = [size.global_tokens] + [size.caption_tokens + p.frames * size.tokens_per_frame for p in pieces]
@@ -248,12 +260,11 @@ def render_joint(
     for number in shots:
         mine = by_shot[number]
         latents = np.concatenate([z[p.index - 1].clamp(-1, 1)[0].to(torch.float16).cpu().numpy() for p in mine])
-        rows, always = _mandatory_pairs(layout, mine)
         yield ShotResult(
             number=number,
             frames=to_frames(latents, model),
             latents=latents,
             routing=counts[number].counts.to(torch.uint32).numpy(),
             seconds=seconds,
-            sparsity=counts[number].sparsity(rows, always),
+            sparsity=counts[number].sparsity(),
         )

@@ -21,6 +21,7 @@ from moc.layout import Shot, TokenLayout
 from moc.outer_loop import select_shots
 from moc.routing import Routing, pool, route
 from moc.sampling import Solver
+from moc.world.schema import FACT_ID
 
 # called with (layer, routing, layout, q_range) of every denoising pass
 RouteHook = Callable[[int, Routing, TokenLayout, tuple[int, int]], None]
@@ -40,7 +41,7 @@ class Memory:
 
     Args:
         model: the network, in eval mode.
-        config: attention; must be causal with `text_links="own"` and `intra="shot"`.
+        config: attention; must be causal with `text_links="own"`.
         frames: latent frames of every shot of the story, by number from 1.
         global_tokens: int64 `[B, G, 2]`; B stories of one shape are streamed together.
 
@@ -48,9 +49,7 @@ class Memory:
         ValueError: an attention setting under which a later shot would change an earlier one.
     """
 
-    def __init__(
-        self, model: PocketDiT, config: MoCConfig, frames: Sequence[int], global_tokens: Tensor
-    ) -> None:
+    def __init__(self, model: PocketDiT, config: MoCConfig, frames: Sequence[int], global_tokens: Tensor) -> None:
         if config.text_links != "own":
             raise ValueError(
                 f'streaming needs text_links: own, not {config.text_links!r}: under "all" later captions reach back '
@@ -96,17 +95,30 @@ class Memory:
         self.model.run_blocks(x, mod, (size.global_tokens,), cos, sin, attention)
         self.finished[0] = kept
 
-    def shot(self, number: int, caption: Tensor, *, on_route: RouteHook | None = None) -> ShotPass:
-        """Prepare denoising of shot `number` with int64 `caption` `[B, T, 2]` against the finished shots before it.
+    def shot(
+        self,
+        number: int,
+        caption: Tensor,
+        *,
+        earlier: Sequence[int] | None = None,
+        on_route: RouteHook | None = None,
+    ) -> ShotPass:
+        """Prepare denoising of shot `number` with int64 `caption` `[B, T, 2]` against finished shots before it.
 
-        With `outer_top_m` only the most relevant finished shots stay in play (App. I): features are the mean text
-        embeddings of the captions, which both shots have before a single pixel exists (our choice of layer).
+        Args:
+            earlier: those that stay in play; when None, all of them or, with `outer_top_m`, the most relevant ones
+                (App. I): features are the mean text embeddings of the captions, which both shots have before a single
+                pixel exists (our choice of layer). A caption that continues the shot before it always keeps that one.
+            on_route: called with the routing of every layer of every denoising pass.
         """
         self.features[number] = self.model.embed_text(caption).mean(dim=1)
-        earlier = sorted(n for n in self.finished if 0 < n < number)
-        m = self.config.outer_top_m
-        if m is not None and len(earlier) > m:
-            earlier = self._preselect(number, earlier, m)
+        if earlier is None:
+            earlier = sorted(n for n in self.finished if 0 < n < number)
+            m = self.config.outer_top_m
+            if m is not None and len(earlier) > m:
+                goes_on = bool((caption[..., 1] == FACT_ID["cut", "continue"]).any())
+                kept = earlier[-1:] if goes_on and m and earlier[-1] == number - 1 else []
+                earlier = self._preselect(number, earlier[: len(earlier) - len(kept)], m - len(kept)) + kept
         return ShotPass(self, number, earlier, caption, on_route)
 
     def _preselect(self, number: int, earlier: list[int], m: int) -> list[int]:

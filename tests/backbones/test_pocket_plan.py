@@ -1,0 +1,203 @@
+"""The plan of a story, made without weights or torch, against what rendering it then does."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pocket_cases import TINY, render, shot_data, story_of, tiny_weights
+
+from moc.attention.reference import mandatory_mask, routed_mask
+from moc.backbones.pocket import rendering, stream
+from moc.backbones.pocket.backbone import PocketBackbone
+from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.model import PocketDiT
+from moc.backbones.pocket.planning import attention_of, cut_into_pieces, make_plan
+from moc.candidates import candidates_of
+from moc.storyboard import Storyboard
+
+
+@pytest.fixture(scope="module")
+def backbone(tmp_path_factory: pytest.TempPathFactory) -> PocketBackbone:
+    return PocketBackbone(tiny_weights(tmp_path_factory.mktemp("weights")))
+
+
+def test_durations_snap_to_latent_frames() -> None:
+    """Half a second each; to the nearest, halves up, never none."""
+    asked = {0.1: 1, 0.5: 1, 0.7: 1, 0.75: 2, 1.2: 2, 1.25: 3, 8.0: 16, 8.2: 16, 600.0: 1200}
+    story = story_of([shot_data(n, d) for n, d in enumerate(asked, 1)])
+    plan = make_plan(story, PocketConfig(), "pocket")
+    assert [shot.latent_frames for shot in plan.shots] == list(asked.values())
+    for shot, seconds in zip(plan.shots, asked, strict=True):
+        assert shot.frames == 4 * shot.latent_frames
+        assert shot.seconds == shot.latent_frames / 2
+        assert shot.requested_seconds == seconds
+        snapped = [note for note in plan.notes if note.startswith(f"shot {shot.number} (") and "becomes" in note]
+        assert len(snapped) == (shot.seconds != seconds)
+    assert any("0.7 s becomes 0.5 s (1 latent frame" in note for note in plan.notes)
+
+
+def test_pictures_of_another_size_or_rate_are_said() -> None:
+    story = story_of(1, video={"fps": 24, "width": 640, "height": 480})
+    plan = make_plan(story, PocketConfig(), "pocket")
+    assert (plan.width, plan.height, plan.fps) == (96, 64, 8.0)
+    assert sum("640x480" in note for note in plan.notes) == 1
+    assert sum("not 24" in note for note in plan.notes) == 1
+    quiet = make_plan(story_of(1, video={"fps": 8, "width": 96, "height": 64}), PocketConfig(), "pocket")
+    assert not quiet.notes
+
+
+def test_words_of_every_shot_are_reported() -> None:
+    plan = make_plan(story_of([shot_data(1, prompt="{mira} waves by a zorkmid")]), PocketConfig(), "pocket")
+    assert [words.number for words in plan.understanding] == [0, 1]
+    assert "zorkmid" in [word for word, _ in plan.understanding[1].unknown]
+    assert any("wave" in meaning for _, meaning in plan.understanding[1].understood)
+
+
+@pytest.mark.parametrize("chunk_tokens", ["frame", 5, 7, 64, 1000])
+def test_tokens_and_chunks_are_those_of_the_layout(backbone: PocketBackbone, chunk_tokens: int | str) -> None:
+    shots = [shot_data(1, 1.5), shot_data(2, 0.5), shot_data(3, 9.0), shot_data(4, 8.0)]
+    story = story_of(shots, attention={"chunk_tokens": chunk_tokens})
+    plan = backbone.plan(story)
+    pieces = cut_into_pieces(story, TINY)
+    layout = stream.Memory.layout_of(PocketDiT(TINY), attention_of(story), [p.frames for p in pieces])
+    assert layout.length == TINY.global_tokens + sum(s.tokens + s.text_tokens for s in plan.shots)
+    for shot in plan.shots:
+        mine = [p.index for p in pieces if p.shot == shot.number]
+        videos = [layout.video_range(i) for i in mine]
+        assert shot.tokens == sum(b - a for a, b in videos)
+        assert shot.chunks == sum(b - a for a, b in map(layout.video_chunks, mine))
+        assert shot.text_tokens == sum(a - layout.token_range(i)[0] for i, (a, _) in zip(mine, videos, strict=True))
+
+
+class Work:
+    """FLOPs that a run really needs, counted while it runs: every linear layer, pair and score of each shot."""
+
+    def __init__(self, story: Storyboard, patch: pytest.MonkeyPatch) -> None:
+        self.flops = dict.fromkeys(range(len(story.shots) + 1), 0.0)  # 0 stands for the global text
+        self.shot_of = {piece.index: piece.shot for piece in cut_into_pieces(story, TINY)} | {0: 0}
+        self.piece = 0  # that is streamed now
+        for module in (stream, rendering):
+            patch.setattr(module, "attend", self._counting(module.attend))
+            patch.setattr(module, "route", self._scoring(module.route))
+        run_blocks, run_pass = PocketDiT.run_blocks, stream.ShotPass._run
+
+        def blocks(model: PocketDiT, x: Any, mod: Any, segments: Any, *rest: Any) -> Any:
+            self._linear(segments)
+            return run_blocks(model, x, mod, segments, *rest)
+
+        def shot_pass(one: Any, *args: Any) -> Any:
+            self.piece = one.number
+            return run_pass(one, *args)
+
+        patch.setattr(PocketDiT, "run_blocks", blocks)
+        patch.setattr(stream.ShotPass, "_run", shot_pass)
+
+    def _linear(self, segments: Any) -> None:
+        """Linear layers over the global text and all pieces (joint), or over one of them (stream)."""
+        block = 2 * TINY.layers * (4 * TINY.width**2 + 2 * TINY.width * TINY.mlp)
+        ends = 2 * (TINY.patch_values * TINY.width + TINY.width * TINY.head + TINY.head * TINY.patch_values)
+        for piece, tokens in enumerate(segments, 0 if len(segments) > 1 else self.piece):
+            video = tokens - TINY.caption_tokens if piece else 0
+            self.flops[self.shot_of[piece]] += tokens * block + video * ends
+
+    def _rows(self, layout: Any, q_range: Any) -> tuple[int, torch.Tensor]:
+        start, stop = q_range or (0, layout.length)
+        return start, torch.tensor([self.shot_of[int(n)] for n in layout.shot_ids[start:stop]])
+
+    def _counting(self, attend: Any) -> Any:
+        def count(q: Any, k: Any, v: Any, layout: Any, routing: Any, config: Any, *, q_range: Any = None) -> Any:
+            start, shots = self._rows(layout, q_range)
+            mask = mandatory_mask(layout, config, start, start + len(shots)) | routed_mask(layout, routing.indices)
+            per_row = mask.sum((0, 1, 3)) * 4 * q.shape[-1]
+            for shot in shots.unique().tolist():
+                self.flops[shot] += float(per_row[shots == shot].sum())
+            return attend(q, k, v, layout, routing, config, q_range=q_range)
+
+        return count
+
+    def _scoring(self, route: Any) -> Any:
+        def count(q: Any, k: Any, layout: Any, config: Any, *, q_range: Any = None, **rest: Any) -> Any:
+            _, shots = self._rows(layout, q_range)
+            limits = candidates_of(layout, config, q_range, torch.device("cpu")).limit
+            for shot in shots.unique().tolist():
+                self.flops[shot] += 2 * q.shape[-1] * q.shape[1] * float(limits[shots == shot].sum())
+            return route(q, k, layout, config, q_range=q_range, **rest)
+
+        return count
+
+
+@pytest.mark.parametrize(
+    ("attention", "sampling"),
+    [
+        ({}, {}),
+        ({}, {"guidance": 3.0}),
+        ({"top_k": 0}, {}),
+        ({"chunk_tokens": 4, "top_k": 9}, {}),
+        ({"intra": "chunk", "top_k": 2}, {}),
+        ({"intra": "window", "window_chunks": 2, "top_k": 3}, {}),
+        ({"outer_top_m": 1}, {}),
+        ({}, {"mode": "joint"}),
+        ({"text_links": "all", "causal": False, "top_k": 3}, {"mode": "joint", "guidance": 2.0}),
+        ({"causal": False, "intra": "chunk", "top_k": 30}, {"mode": "joint"}),
+    ],
+    ids=str,
+)
+def test_flops_are_those_of_the_run(
+    backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch, attention: dict[str, Any], sampling: dict[str, Any]
+) -> None:
+    frames = [2, 2, 2, 2] if "outer_top_m" in attention else [3, 1, 18, 2]  # which shot stays in play is not known
+    story = story_of(
+        [shot_data(n, f / 2) for n, f in enumerate(frames, 1)],
+        sampling={"seed": 7, "steps": 2, **sampling}, attention=attention,
+    )  # fmt: skip
+    work = Work(story, monkeypatch)
+    render(backbone, story)
+    for shot in backbone.plan(story).shots:
+        # chunks are equally long here, so that a mean chunk is any chunk
+        assert shot.flops == pytest.approx(work.flops[shot.number], rel=1e-9), shot.number
+
+
+def test_ragged_chunks_cost_about_what_is_planned(backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    story = story_of([shot_data(n, 2.5) for n in range(1, 5)], attention={"chunk_tokens": 7, "top_k": 2})
+    work = Work(story, monkeypatch)
+    render(backbone, story)
+    for shot in backbone.plan(story).shots:
+        assert shot.flops == pytest.approx(work.flops[shot.number], rel=0.02)
+
+
+def test_memory_grows_with_what_is_kept() -> None:
+    """A stream keeps keys and values, twice with guidance; a joint run holds one pass over everything."""
+
+    def bytes_of(count: int, **sampling: Any) -> int:
+        story = story_of([shot_data(n, 8.0) for n in range(1, count + 1)], sampling={"seed": 1, **sampling})
+        return make_plan(story, PocketConfig(), "pocket").memory_bytes
+
+    per_shot = 2 * 8 * (1536 + 24) * 256 * 4  # layers x tokens x width x float32, keys and values
+    assert bytes_of(5) - bytes_of(4) == 2 * per_shot  # with the copy that a pass works on
+    assert bytes_of(5, guidance=2.0) - bytes_of(4, guidance=2.0) == 4 * per_shot
+    assert bytes_of(8, mode="joint") > bytes_of(4, mode="joint") > bytes_of(1, mode="joint")
+
+
+def test_the_longest_story_is_planned_at_once() -> None:
+    """Work that grew with the square of the pieces would take minutes: 75,000 pieces."""
+    shots = [shot_data(n, 600.0) for n in range(1, 1001)]
+    story = story_of(shots)
+    plan = make_plan(story, PocketConfig(), "pocket")
+    assert len(plan.shots) == 1000
+    assert sum(shot.latent_frames for shot in plan.shots) == 1_200_000
+
+
+def test_planning_needs_no_torch(tmp_path: Path) -> None:
+    tiny_weights(tmp_path)
+    script = (
+        "import sys; from moc.backbones.base import load_backbone; from moc.storyboard import Storyboard;"
+        f"plan = load_backbone({str(tmp_path / 'tiny.safetensors')!r}).plan(Storyboard.from_dict("
+        "{'version': 1, 'shots': [{'id': 'a', 'duration': 1, 'prompt': 'a cat sleeps'}]}));"
+        "assert plan.shots[0].tokens == 16; assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
