@@ -131,6 +131,21 @@ def test_seeds(backbone: PocketBackbone) -> None:
     assert (render(backbone, story_of(2, title="Other"), [1])[0].latents != base[0].latents).any()
 
 
+def test_noise_does_not_depend_on_the_neighbours() -> None:
+    model = tiny_model()
+
+    def noise_of_river(*before: dict[str, Any]) -> torch.Tensor:
+        story = story_of([*before, shot_data(1, id="river")])
+        pieces = [p for p in cut_into_pieces(story, TINY) if p.shot == len(story.shots)]
+        (noise,) = rendering._noise(model, story, story.shots[-1], 7, pieces)
+        return noise
+
+    alone = noise_of_river()
+    assert torch.equal(noise_of_river(shot_data(1, 9.0), shot_data(2, seed=3)), alone)
+    other = story_of([shot_data(1, id="cafe")])
+    assert not torch.equal(rendering._noise(model, other, other.shots[0], 7, cut_into_pieces(other, TINY))[0], alone)
+
+
 def test_two_runs_are_the_same_run(backbone: PocketBackbone) -> None:
     for story in (story_of(2), story_of(2, sampling={"seed": 3, "steps": 2, "mode": "joint"})):
         for a, b in zip(render(backbone, story), render(backbone, story), strict=True):

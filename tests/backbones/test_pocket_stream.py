@@ -210,9 +210,9 @@ def _exact(monkeypatch: pytest.MonkeyPatch, shots: int, **changes: object) -> tu
     """Training without chance that streaming does not have: no drops, positions from the start."""
     monkeypatch.setattr(data, "MAX_TRAINED_SHOT", shots)
     monkeypatch.setattr(data, "SHOT_LATENTS", 1)
-    stage = Stage(steps=1, stories=1, latent_frames=1, shots=shots, chunk_tokens=24, top_k=3)
+    stage = Stage(steps=1, stories=2, latent_frames=1, shots=shots, chunk_tokens=24, top_k=3)
     none = {"drop_off_max": 0.0, "drop_in_rate": 0.0, "drop_text": 0.0, "drop_routes": 0.0}
-    return TrainConfig(stages=(stage,), micro_stories=1, **{**none, **changes}), stage  # type: ignore[arg-type]
+    return TrainConfig(stages=(stage,), **{"micro_stories": 1, **none, **changes}), stage  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("drop_routes", [0.0, 1.0])
@@ -237,10 +237,10 @@ def test_training_sees_what_streaming_gives(monkeypatch: pytest.MonkeyPatch, dro
 
 
 def test_training_sees_what_joint_sampling_gives(monkeypatch: pytest.MonkeyPatch) -> None:
-    config, stage = _exact(monkeypatch, 3, clean_history=0.0, near_clean_history=0.0)
+    config, stage = _exact(monkeypatch, 3, clean_history=0.0, near_clean_history=0.0, micro_stories=2)
     model = tiny_model(SMALL)
     piece = make_piece(config, SMALL, stage, step=0, piece=0, device=torch.device("cpu"))
-    assert len(piece.t.unique()) == 1
+    assert len(piece.t.unique()) == 2  # a timestep a story
     assert torch.equal(piece.patches[:, :2], piece.patches[:, 2:4])
     made = model(
         piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin,
