@@ -21,6 +21,10 @@ class PocketConfig:
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
+        slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
+
+    Raises:
+        ValueError: a size below one, or sizes that do not fit together.
     """
 
     width: int = 256
@@ -39,6 +43,9 @@ class PocketConfig:
     facts: int = schema.N_FACTS
 
     def __post_init__(self) -> None:
+        for name, value in self.to_dict().items():
+            if value < 1:
+                raise ValueError(f"{name} must be at least 1, got {value}")
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ValueError(f"width {self.width} must give each of {self.heads} heads a multiple of 4 channels")
         if self.picture_width % self.patch_size or self.picture_height % self.patch_size:
