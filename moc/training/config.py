@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
+
+from moc.backbones.pocket.config import PocketConfig
+
+_Kind = TypeVar("_Kind")
 
 
 @dataclass(frozen=True)
@@ -23,6 +28,9 @@ class Stage:
         chunk_tokens: tokens of a chunk, or "frame" (progressive sparsification shrinks it stage by stage).
         top_k: routed chunks of each query.
         micro_stories: as in `TrainConfig`, for this stage alone.
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     steps: int
@@ -32,6 +40,15 @@ class Stage:
     chunk_tokens: int | str = "frame"
     top_k: int = 5
     micro_stories: int | None = None
+
+    def __post_init__(self) -> None:
+        for name in ("steps", "stories", "latent_frames", "shots", "micro_stories"):
+            _within(name, getattr(self, name), 1)
+        _within("top_k", self.top_k, 0)
+        if self.chunk_tokens != "frame":
+            if not isinstance(self.chunk_tokens, int):
+                raise ValueError(f'chunk_tokens = {self.chunk_tokens!r} must be a whole number or "frame"')
+            _within("chunk_tokens", self.chunk_tokens, 1)
 
 
 @dataclass(frozen=True)
@@ -63,6 +80,9 @@ class TrainConfig:
         log_every: steps between log rows.
         checkpoint_minutes: minutes between checkpoints.
         sample_every: steps between sample videos, 0 for none.
+
+    Raises:
+        ValueError: a value out of range.
     """
 
     stages: tuple[Stage, ...]
@@ -97,6 +117,26 @@ class TrainConfig:
     sample_every: int = 1000
 
     def __post_init__(self) -> None:
+        for name in ("lr", "clip", "shift", "t_floor"):
+            _within(name, getattr(self, name), 0, open_end=True)
+        for name in ("micro_stories", "log_every"):
+            _within(name, getattr(self, name), 1)
+        for name in ("seed", "warmup", "decay", "weight_decay", "t_std", "character_weight"):
+            _within(name, getattr(self, name), 0)
+        for name in ("checkpoint_minutes", "sample_every"):
+            _within(name, getattr(self, name), 0)
+        shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
+        for name in (*shares, "drop_off_max"):
+            _within(name, getattr(self, name), 0, 1)
+        _within("drop_in_rate", self.drop_in_rate, 0, 64)
+        _within("t_mean", self.t_mean, -math.inf)
+        if self.clean_history + self.near_clean_history > 1 + 1e-9:
+            raise ValueError(
+                f"clean_history = {self.clean_history} and near_clean_history = {self.near_clean_history} are shares "
+                "of all stories and must not sum to more than 1"
+            )
+        if self.noise not in ("scales", "white"):
+            raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
         if not self.stages:
             raise ValueError("stages: a training needs at least one stage")
         for number, stage in enumerate(self.stages, 1):
@@ -105,10 +145,6 @@ class TrainConfig:
                     f"stages[{number}].stories = {stage.stories} must be a multiple of micro_stories = "
                     f"{self.micro_of(stage)}"
                 )
-            if min(stage.steps, stage.stories, stage.latent_frames, stage.shots) < 1 or stage.top_k < 0:
-                raise ValueError(f"stages[{number}] must have positive sizes and top_k >= 0: {stage}")
-        if self.noise not in ("scales", "white"):
-            raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
 
     @property
     def steps(self) -> int:
@@ -132,38 +168,115 @@ class TrainConfig:
         return asdict(self) | {"model": dict(self.model)}
 
 
-def _checked(kind: type, values: Any, where: str) -> dict[str, Any]:
+def _within(name: str, value: float | None, low: float, high: float = math.inf, *, open_end: bool = False) -> None:
+    """Refuses a number outside low..high, `low` itself too when `open_end`; None stands for no number."""
+    if value is None or (low <= value <= high and math.isfinite(value) and not (open_end and value == low)):
+        return
+    if high < math.inf:
+        wanted = f"lie in {low:g} to {high:g}"
+    elif low > -math.inf:
+        wanted = f"be {'more than' if open_end else 'at least'} {low:g}"
+    else:
+        wanted = "be a finite number"
+    raise ValueError(f"{name} = {value} must {wanted}")
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ValueError("a whole number")
+    return value
+
+
+def _real(value: Any) -> float:
+    try:
+        if isinstance(value, int | float | str) and not isinstance(value, bool):
+            return float(value)  # YAML 1.1 reads 1e-4 as a string
+    except (ValueError, OverflowError):
+        pass
+    raise ValueError("a number")
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("true or false")
+    return value
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError("a text")
+    return value
+
+
+# By annotation; fields of any other kind check themselves.
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "int": _whole,
+    "float": _real,
+    "bool": _truth,
+    "str": _text,
+    "int | None": lambda value: None if value is None else _whole(value),
+}
+
+
+def _read(kind: type, values: Any, where: str) -> dict[str, Any]:
+    """The settings of a dataclass from plain values: known keys, right types.
+
+    Raises:
+        ValueError: names the key, and what it must be or the nearest known one.
+    """
     if not isinstance(values, Mapping):
         raise ValueError(f"{where} must be a mapping of settings, not {type(values).__name__}")
-    known = [f.name for f in fields(kind)]
-    for key in values:
+    known = {f.name: f for f in fields(kind)}
+    settings = {}
+    for key, value in values.items():
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
             raise ValueError(f"{where}: unknown key {key!r}{hint}")
-    return dict(values)
+        try:
+            settings[key] = _READERS.get(str(known[key].type), lambda x: x)(value)
+        except ValueError as wanted:
+            raise ValueError(f"{where}: {key} = {value!r} must be {wanted}") from None
+    for name, f in known.items():
+        if name not in settings and f.default is MISSING and f.default_factory is MISSING:
+            raise ValueError(f"{where}: {name!r} is missing")
+    return settings
 
 
 def parse(values: Any, where: str = "config") -> TrainConfig:
     """Build a `TrainConfig` from plain YAML values.
 
     Raises:
-        ValueError: an unknown key (with the nearest known one) or a value out of range.
+        ValueError: an unknown key (with the nearest known one), a missing one, or a value of the wrong type or out of
+            range; the sentence names the key.
     """
-    values = _checked(TrainConfig, values, where)
-    stages = values.get("stages")
-    if not isinstance(stages, list):
+    settings = _read(TrainConfig, values, where)
+    if not isinstance(settings["stages"], list):
         raise ValueError(f"{where}: 'stages' must be a list of stages")
-    values["stages"] = tuple(Stage(**_checked(Stage, s, f"{where}.stages[{i}]")) for i, s in enumerate(stages, 1))
-    config = TrainConfig(**values)
-    floats: dict[str, Any] = {}
-    for f in fields(TrainConfig):
-        value, default = getattr(config, f.name), f.default
-        if isinstance(default, float) and isinstance(value, int | float | str) and not isinstance(value, bool):
-            floats[f.name] = float(value)  # YAML 1.1 reads 1e-4 as a string
-        elif isinstance(default, int | float | str | bool) and type(value) is not type(default):
-            raise ValueError(f"{where}: {f.name} = {value!r} must be {type(default).__name__}")
-    return replace(config, **floats)
+    model = f"{where}.model"
+    _make(PocketConfig, _read(PocketConfig, settings.get("model", {}), model), model)  # shows mistakes now
+    rows = [(f"{where}.stages[{i}]", row) for i, row in enumerate(settings["stages"], 1)]
+    stages = tuple(_make(Stage, _read(Stage, row, at), at) for at, row in rows)
+    return _make(TrainConfig, settings | {"stages": stages}, where)
+
+
+def _make(kind: type[_Kind], settings: dict[str, Any], where: str) -> _Kind:
+    try:
+        return kind(**settings)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML in which no key comes twice: the second would silently win."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value in seen:
+                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} comes twice", key.start_mark)
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
 
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -173,8 +286,11 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
         ValueError: as `parse`, or the file is not readable YAML.
     """
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+    except yaml.MarkedYAMLError as error:
+        at = f":{error.problem_mark.line + 1}:{error.problem_mark.column + 1}" if error.problem_mark else ""
+        raise ValueError(f"{path}{at}: {error.problem}") from error
+    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a training config: {error}") from error
     if isinstance(values, Mapping) and overrides:
         values = {**values, **overrides}
