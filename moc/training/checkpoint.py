@@ -28,6 +28,12 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         temporary.unlink(missing_ok=True)
 
 
+def sweep(folder: Path) -> None:
+    """Remove what killed runs left half written in `folder` and the ones in it."""
+    for left in folder.rglob(".*.part"):
+        left.unlink(missing_ok=True)
+
+
 def save_whole(path: Path, state: dict[str, Any]) -> None:
     """Write `state` as a checkpoint, whole."""
     with whole(path) as file:

@@ -187,7 +187,13 @@ def doubled_candidates(
 
     The stream begins with the clean shots, so noisy shot s picks what shot s picks in a stream of the first s shots,
     rank for rank.
+
+    Raises:
+        ValueError: an own link narrower than the shot, whose routes inside the own shot would lead a noisy row to the
+            clean copy of itself.
     """
+    if moc.intra != "shot" or not moc.causal:
+        raise ValueError(f"training needs intra 'shot' and causal true, got {moc.intra!r} and {moc.causal}")
     size = (latent_frames, chunk_tokens, model)
     parts = [candidates_of(story_layout(shots - 1, *size), moc, None, device)]
     for number in range(1, shots + 1):

@@ -49,9 +49,18 @@ class Network(nn.Module):
 
 
 class Trainer:
-    """State of a run: weights, averaged weights, optimiser, step. `train_to` moves it forward."""
+    """State of a run: weights, averaged weights, optimiser, step. `train_to` moves it forward.
 
-    def __init__(self, config: TrainConfig, out: Path, device: torch.device) -> None:
+    Args:
+        config: the run; out: its folder; device: of this process.
+        fresh: start from `config.init`, if there is one; a run about to be restored need not have it any more.
+
+    Raises:
+        ValueError: the batch does not divide over the processes, or `config.init` is a model of other sizes.
+        InputError: `config.init` can't be read.
+    """
+
+    def __init__(self, config: TrainConfig, out: Path, device: torch.device, *, fresh: bool = True) -> None:
         self.config = config
         self.out = out
         self.device = device
@@ -67,8 +76,11 @@ class Trainer:
                 )
         torch.manual_seed(config.seed)
         self.model = PocketDiT(self.model_config)
-        if config.init:
-            self.model.load_state_dict(load_model(Path(config.init), "cpu").state_dict())
+        if config.init and fresh:
+            start = load_model(Path(config.init), "cpu")
+            if start.config != self.model_config:
+                raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
+            self.model.load_state_dict(start.state_dict())
         self.model.to(device)
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         decayed = [p for p in self.model.parameters() if p.ndim >= 2]
@@ -154,8 +166,15 @@ class Trainer:
         }
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Take over `state`; without optimiser moments (a compact checkpoint) those start afresh."""
-        self.model.load_state_dict(state["model"])
+        """Take over `state`; without optimiser moments (a compact checkpoint) those start afresh.
+
+        Raises:
+            ValueError: it is the state of a model of other sizes.
+        """
+        try:
+            self.model.load_state_dict(state["model"])
+        except RuntimeError as error:
+            raise ValueError("the checkpoint holds a model of other sizes than the config asks for") from error
         for name, value in state["ema"].items():
             self.ema[name].copy_(value)
         if "optimizer" in state:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import csv
-import os
+import io
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,18 +23,22 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Train
     """
     try:
         return load(path, overrides)
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         raise InputError(str(error)) from error
 
 
-def _trim_log(path: Path, step: int) -> None:
-    """Drop rows past `step`: a killed run had logged beyond its last checkpoint."""
+def _trim_log(path: Path, columns: Sequence[str], step: int) -> None:
+    """Drop rows past `step`, and half a row: a killed run had logged beyond its last checkpoint."""
+    from moc.training.checkpoint import whole
+
     rows = list(csv.reader(path.open(newline=""))) if path.exists() else []
-    kept = rows[:1] + [row for row in rows[1:] if row and int(float(row[0])) <= step]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    with temporary.open("w", newline="") as file:
-        csv.writer(file).writerows(kept)
-    os.replace(temporary, path)
+    kept = [list(columns)]
+    if rows[:1] == kept:
+        kept += [row for row in rows[1:] if len(row) == len(columns) and int(row[0]) <= step]
+    with whole(path) as file:
+        text = io.StringIO()
+        csv.writer(text).writerows(kept)
+        file.write(text.getvalue().encode())
 
 
 def train(
@@ -67,13 +71,13 @@ def train(
     if resume and not existing.exists():
         raise InputError(f"nothing to resume: {existing} does not exist.")
 
-    from moc.training.checkpoint import load_state
+    from moc.training.checkpoint import load_state, sweep
     from moc.training.loop import LOG_COLUMNS, Trainer, start_processes
 
     began = time.monotonic()
     device = start_processes()
     try:
-        trainer = Trainer(config, out, device)
+        trainer = Trainer(config, out, device, fresh=not resume)
         if resume:
             trainer.restore(load_state(existing))
     except ValueError as error:
@@ -82,15 +86,13 @@ def train(
     log_path = out / "log.csv"
     if trainer.rank == 0:
         out.mkdir(parents=True, exist_ok=True)
-        _trim_log(log_path, trainer.step)
+        sweep(out)
+        _trim_log(log_path, LOG_COLUMNS, trainer.step)
 
     def log(row: dict[str, float]) -> None:
-        fresh = not log_path.exists() or log_path.stat().st_size == 0
         with log_path.open("a", newline="") as file:
-            writer = csv.writer(file)
-            if fresh:
-                writer.writerow(LOG_COLUMNS)
-            writer.writerow([f"{row[name]:.6g}" for name in LOG_COLUMNS])
+            values = [row[name] for name in LOG_COLUMNS]
+            csv.writer(file).writerow([v if isinstance(v, int) else f"{v:.6g}" for v in values])
         if on_row:
             on_row(row, config.steps)
 

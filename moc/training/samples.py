@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +14,7 @@ from moc.backbones.pocket.patches import patchify, unpatchify
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
 from moc.sampling import timesteps
+from moc.training.checkpoint import whole
 from moc.world.story import StoryBatch
 
 if TYPE_CHECKING:
@@ -111,10 +111,8 @@ def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 1
     truth = render(drawn, frames=stage.latent_frames * model.config.patch_frames, device=trainer.device).frames
     middle = truth.shape[2] // 2
     rows = [x[story, :, middle] for story in range(stories) for x in (truth, made)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    Image.fromarray(sheet(rows).cpu().numpy()).save(temporary, format="PNG")
-    os.replace(temporary, path)
+    with whole(path) as file:
+        Image.fromarray(sheet(rows).cpu().numpy()).save(file, format="PNG")
 
 
 def averaged(trainer: Trainer) -> PocketDiT:

@@ -1,0 +1,206 @@
+"""Training data: the doubled stream, what its rows may look at, and pieces as pure functions of their number."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from training_cases import TINY
+
+from moc.backbones.pocket.config import PocketConfig
+from moc.config import MoCConfig
+from moc.routing import route
+from moc.training.config import Stage, TrainConfig, parse
+from moc.training.data import (
+    MAX_TRAINED_SHOT,
+    Piece,
+    RoutedAttention,
+    doubled_candidates,
+    draw_timesteps,
+    make_piece,
+    story_layout,
+)
+
+CPU = torch.device("cpu")
+SIZE = PocketConfig(picture_width=16, picture_height=8, caption_tokens=3, global_tokens=4)  # two tokens a frame
+POCKET = MoCConfig.preset("pocket")
+
+
+def shot_of(row_shot: int, shots: int) -> int:
+    """Which shot of the story a shot of the doubled stream is, clean or noisy; both count from 1."""
+    return row_shot if row_shot < shots else row_shot - (shots - 1)
+
+
+@settings(max_examples=25, deadline=None)
+@given(st.integers(1, 5), st.integers(1, 3), st.sampled_from(["frame", 1, 3, 100]))
+def test_rows_may_look_at_clean_earlier_shots_alone(shots: int, latent_frames: int, chunk_tokens: int | str) -> None:
+    moc = POCKET.replace(chunk_tokens=chunk_tokens)
+    candidates = doubled_candidates(shots, latent_frames, chunk_tokens, SIZE, moc, CPU)
+    layout = story_layout(2 * shots - 1, latent_frames, chunk_tokens, SIZE)
+    assert len(candidates.limit) == layout.length
+    video = (~layout.chunk_is_text).nonzero().flatten().tolist()
+    for row in range(layout.length):
+        low, high, limit = (int(x[row]) for x in (candidates.low, candidates.high, candidates.limit))
+        allowed = [video[rank] for rank in range(limit) if not low <= rank < high]
+        mine = 0 if layout.is_text[row] else shot_of(int(layout.shot_ids[row]), shots)
+        # shots below `shots` are the clean copies, numbered as in the story
+        assert allowed == [chunk for chunk in video if int(layout.chunk_shot[chunk]) < min(mine, shots)]
+
+
+@pytest.mark.parametrize("changes", [{"intra": "chunk"}, {"intra": "window"}, {"causal": False}])
+def test_links_that_would_give_the_picture_away_are_refused(changes: dict[str, object]) -> None:
+    with pytest.raises(ValueError, match="training needs intra 'shot' and causal true"):
+        doubled_candidates(2, 1, "frame", SIZE, POCKET.replace(**changes), CPU)
+
+
+@pytest.mark.parametrize("drop_in_rate", [0.0, 3.0])
+def test_routes_of_training_never_reach_a_copy_of_the_own_or_a_later_shot(drop_in_rate: float) -> None:
+    shots = 4
+    moc = POCKET.replace(top_k=3, drop_in_rate=drop_in_rate, drop_off_max=0.5)
+    layout = story_layout(2 * shots - 1, 2, "frame", SIZE)
+    candidates = doubled_candidates(shots, 2, "frame", SIZE, moc, CPU)
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 2, layout.length, 16, generator=generator) for _ in range(2))
+    indices = route(q, k, layout, moc, candidates=candidates, seed=5).indices
+    assert (indices >= 0).any()
+    row_shot = torch.tensor([shot_of(int(n), shots) for n in layout.shot_ids])
+    key_shot = torch.where(indices < 0, 0, layout.chunk_shot[indices.clamp(min=0).long()])
+    assert (key_shot < row_shot[:, None]).logical_or(indices < 0).all()
+    assert (key_shot < shots).all()  # clean copies alone
+    assert (indices[:, :, layout.is_text] == -1).all()
+    deepest = layout.token_range(2 * shots - 1)[1] - 1
+    if not drop_in_rate:
+        return
+    assert len(indices[:, :, deepest].unique()) > 2  # drop-in and drop-off do act
+
+
+def test_one_shot_has_nowhere_to_look() -> None:
+    candidates = doubled_candidates(1, 2, "frame", SIZE, POCKET, CPU)
+    assert len(candidates.limit) == SIZE.global_tokens + SIZE.caption_tokens + 4
+    assert not candidates.limit.any()
+
+
+# Pieces.
+
+MODEL = PocketConfig(width=32, layers=1, heads=1, mlp=32, head=32)
+
+
+def _piece(step: int = 0, number: int = 0, **changes: object) -> tuple[TrainConfig, Stage, Piece]:
+    config = parse({**TINY, **changes})
+    stage = config.stages[1]
+    return config, stage, make_piece(config, MODEL, stage, step, number, CPU)
+
+
+def test_a_piece_is_a_function_of_seed_step_and_number() -> None:
+    _, _, piece = _piece()
+    torch.rand(7)  # other chance does not matter
+    _, _, again = _piece()
+    for field in dataclasses.fields(Piece):
+        a, b = getattr(piece, field.name), getattr(again, field.name)
+        assert a == b if isinstance(a, int) else torch.equal(a, b), field.name
+    for other in (_piece(step=1), _piece(number=1), _piece(seed=2)):
+        assert not torch.equal(other[2].patches, piece.patches)
+        assert not torch.equal(other[2].t, piece.t)
+    assert _piece(number=3)[2].first_row == 6
+
+
+def test_shapes_and_ranges() -> None:
+    _, stage, piece = _piece()
+    shots, video = stage.shots, MODEL.tokens_per_frame
+    assert piece.patches.shape == (2, 2 * shots - 1, video, MODEL.patch_values)
+    assert piece.captions.shape == (2, 2 * shots - 1, MODEL.caption_tokens, 2)
+    assert piece.target.shape == piece.importance.shape == (2, shots, video, MODEL.patch_values)
+    assert piece.cos.shape[1] == MODEL.global_tokens + (2 * shots - 1) * (MODEL.caption_tokens + video)
+    assert torch.equal(piece.captions[:, : shots - 1], piece.captions[:, shots - 1 : -1])
+    assert piece.target.min() >= -1
+    assert piece.target.max() <= 1
+    assert piece.target.std() > 0.1
+    assert ((piece.t >= 0) & (piece.t <= 1)).all()
+    assert piece.importance.mean() == pytest.approx(1, abs=1e-5)
+    assert piece.importance.unique().numel() == 2  # characters and the rest
+    assert piece.importance.max() / piece.importance.min() == pytest.approx(1 + 3.0)
+    torch.testing.assert_close(piece.weight, 1 / piece.t[:, shots - 1 :].clamp_min(0.08) ** 2)
+
+
+def test_noise_lies_between_picture_and_noise() -> None:
+    _, stage, piece = _piece(clean_history=1.0, near_clean_history=0.0)
+    shots = stage.shots
+    assert torch.equal(piece.patches[:, : shots - 1], piece.target[:, :-1])
+    assert not piece.t[:, : shots - 1].any()
+    t = piece.t[:, shots - 1 :, None, None]
+    noise = (piece.patches[:, shots - 1 :] - (1 - t) * piece.target) / t
+    assert noise.std() == pytest.approx(1, abs=0.05)
+
+    _, _, near = _piece(clean_history=0.0, near_clean_history=1.0)
+    history = near.t[:, : shots - 1]
+    assert ((history > 0) & (history < 0.08)).all()
+    assert (near.patches[:, : shots - 1] - near.target[:, :-1]).abs().max() < 0.6
+    assert len(near.t[:, shots - 1 :].unique()) == 2 * shots
+
+    _, _, joint = _piece(clean_history=0.0, near_clean_history=0.0)
+    assert torch.equal(joint.patches[:, : shots - 1], joint.patches[:, shots - 1 : -1])
+    assert (joint.t == joint.t[:, :1]).all()
+
+
+def test_dropped_text_and_routes() -> None:
+    _, _, silent = _piece(drop_text=1.0)
+    assert not silent.captions.any()
+    assert not silent.global_tokens.any()
+    _, _, spoken = _piece(drop_text=0.0)
+    assert spoken.captions.any(-1).any(-1).all()
+    for share in (0.0, 1.0):
+        config, stage, piece = _piece(drop_routes=share, drop_off_max=0.0, drop_in_rate=0.0)
+        assert piece.drop_routes.all() == bool(share)
+        attention = RoutedAttention(config, stage, MODEL, 0, piece)
+        generator = torch.Generator().manual_seed(0)
+        q, k, v = (torch.randn(2, 1, attention.layout.length, 32, generator=generator) for _ in range(3))
+        base = attention(0, q, k, v)
+        v[:, :, slice(*attention.layout.video_range(1))] += 1
+        last = slice(*attention.layout.video_range(2 * stage.shots - 1))
+        assert torch.equal(attention(0, q, k, v)[:, :, last], base[:, :, last]) == bool(share)
+
+
+def test_drops_do_not_depend_on_how_a_batch_is_split() -> None:
+    config, stage, piece = _piece(micro_stories=4, drop_routes=0.0, drop_in_rate=2.0)
+    generator = torch.Generator().manual_seed(0)
+    whole = RoutedAttention(config, stage, MODEL, 3, piece)
+    q, k, v = (torch.randn(4, 1, whole.layout.length, 32, generator=generator) for _ in range(3))
+    expected = whole(1, q, k, v)
+    half = dataclasses.replace(piece, first_row=2, drop_routes=piece.drop_routes[2:])
+    got = RoutedAttention(config, stage, MODEL, 3, half)(1, q[2:], k[2:], v[2:])
+    torch.testing.assert_close(got, expected[2:])
+    other = RoutedAttention(config, stage, MODEL, 4, half)(1, q[2:], k[2:], v[2:])
+    assert (other - got).abs().max() > 1e-3  # another step draws anew
+
+
+def test_timesteps_are_shifted_logit_normal() -> None:
+    config = parse(TINY)
+    t = draw_timesteps((20000,), config, torch.Generator().manual_seed(0))
+    u = t / (config.shift - (config.shift - 1) * t)  # undo the shift
+    normal = torch.logit(u)
+    assert normal.mean() == pytest.approx(0, abs=0.03)
+    assert normal.std() == pytest.approx(1, abs=0.03)
+    assert t.median() == pytest.approx(0.75, abs=0.01)  # 3 u / (1 + 2 u) of one half
+
+
+def test_shot_numbers_stay_below_the_longest_stream() -> None:
+    """The offset is drawn so that the last shot is at most number `MAX_TRAINED_SHOT`."""
+    from moc.backbones.pocket.positions import rotation_table
+
+    rate = rotation_table(MODEL)[:, 0]
+    pair = int(rate.argmax())
+    _, stage, _ = _piece()
+    numbers = []
+    for step in range(40):
+        piece = _piece(step=step)[2]
+        caption = MODEL.global_tokens  # of the first shot: only the shot turns it
+        angle = torch.atan2(piece.sin[:, caption, 0, pair], piece.cos[:, caption, 0, pair]) % (2 * torch.pi)
+        numbers += (angle / rate[pair]).tolist()
+    last = [n + stage.shots - 1 for n in numbers]
+    assert min(numbers) >= 1 - 1e-2
+    assert max(last) <= MAX_TRAINED_SHOT + 1e-2
+    assert max(last) > 0.8 * MAX_TRAINED_SHOT
+    assert all(abs(n - round(n)) < 1e-2 for n in numbers)
