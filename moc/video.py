@@ -98,7 +98,7 @@ def concat_mp4(clips: Sequence[Path], path: Path) -> None:
     """
     if not clips:
         raise ValueError("concat_mp4 needs at least one clip, got none")
-    quoted = [str(clip.resolve()).replace("'", "'\\''") for clip in clips]
+    quoted = [str(clip.absolute()).replace("'", "'\\''") for clip in clips]
     listing = "ffconcat version 1.0\n" + "".join(f"file 'file:{name}'\n" for name in quoted)
     command = [
         *("-f", "concat", "-safe", "0", "-protocol_whitelist", "file,pipe", "-i", "pipe:0", "-c", "copy"),

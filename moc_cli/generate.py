@@ -98,12 +98,8 @@ def generate(
     ] = False,
 ) -> None:  # fmt: skip
     """Turn a story into a video."""
-    from moc.errors import InputError
     from moc.storyboard import load_storyboard
 
-    together = [name for name, given in (("--shots", shots), ("--use-take", use_take), ("--force", force)) if given]
-    if len(together) > 1:
-        raise InputError(f"{' and '.join(together)} can't be used together.")
     changes = parse_overrides(overrides)
     for key, value in (("model", model), ("sampling.mode", mode), ("sampling.steps", steps)):
         if value is not None:
@@ -138,11 +134,11 @@ def _show_plan(request: Request, as_json: bool) -> None:
     from moc_cli.console import out, print_json
     from moc_cli.tables import plan_dict, print_plan
 
-    plan, numbers = plan_story(request)
+    plan, work = plan_story(request)
     if as_json:
-        print_json(plan_dict(plan, numbers))
+        print_json(plan_dict(plan, work))
     else:
-        print_plan(out(), plan, numbers, request.story)
+        print_plan(out(), plan, work, request.story)
 
 
 def _render(request: Request, as_json: bool, quiet: bool) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -17,39 +18,41 @@ if TYPE_CHECKING:
     from moc.storyboard import Storyboard
 
 
-def plan_dict(plan: Plan, numbers: Sequence[int]) -> dict[str, Any]:
-    """A plan as plain data; `draw` names the shots that would be drawn."""
-    chosen = [shot for shot in plan.shots if shot.number in numbers]
+def plan_dict(plan: Plan, work: Sequence[tuple[int, int]]) -> dict[str, Any]:
+    """A plan as plain data; `draw` names the shots that would be drawn and `takes` their variants (shot, take)."""
+    flops = {shot.number: shot.flops for shot in plan.shots}
     return {
-        "draw": list(numbers),
+        "draw": [number for number, take in work if take == 1],
+        "takes": [list(pair) for pair in work if pair[1] > 1],
         **asdict(plan),
         "total": {
             "seconds": sum(shot.seconds for shot in plan.shots),
             "frames": sum(shot.frames for shot in plan.shots),
             "tokens": sum(shot.tokens + shot.text_tokens for shot in plan.shots),
             "chunks": sum(shot.chunks for shot in plan.shots),
-            "flops_to_draw": sum(shot.flops for shot in chosen),
+            "flops_to_draw": sum(flops[number] for number, _ in work),
         },
     }
 
 
-def print_plan(console: Console, plan: Plan, numbers: Sequence[int], story: Storyboard) -> None:
-    """The tables of a dry run: sizes and cost a shot, then the words a shot."""
+def print_plan(console: Console, plan: Plan, work: Sequence[tuple[int, int]], story: Storyboard) -> None:
+    """The tables of a dry run: sizes and cost a shot with its takes, then the words a shot."""
+    times = Counter(number for number, _ in work)
     table = _table(story.title or "Plan")
     for name in ("shot", "id"):
         table.add_column(name, no_wrap=True)
     for name in ("video", "frames", "latent", "chunks", "tokens", "text", "TFLOP"):
         table.add_column(name, justify="right", no_wrap=True)
     for shot in plan.shots:
-        work = f"{shot.flops / 1e12:.3g}" if shot.number in numbers else "kept"
+        cost = f"{times[shot.number] * shot.flops / 1e12:.3g}" if shot.number in times else "kept"
         counts = (shot.frames, shot.latent_frames, shot.chunks, shot.tokens, shot.text_tokens)
-        table.add_row(str(shot.number), shot.id, f"{shot.seconds:g} s", *(f"{value:,}" for value in counts), work)
-    total = plan_dict(plan, numbers)["total"]
+        table.add_row(str(shot.number), shot.id, f"{shot.seconds:g} s", *(f"{value:,}" for value in counts), cost)
+    total = plan_dict(plan, work)["total"]
     tokens, text = sum(shot.tokens for shot in plan.shots), sum(shot.text_tokens for shot in plan.shots)
     counts = (total["frames"], sum(shot.latent_frames for shot in plan.shots), total["chunks"], tokens, text)
-    work = f"{total['flops_to_draw'] / 1e12:.3g}"
+    cost = f"{total['flops_to_draw'] / 1e12:.3g}"
     table.add_section()
-    table.add_row("", "all", f"{total['seconds']:g} s", *(f"{value:,}" for value in counts), work)
+    table.add_row("", "all", f"{total['seconds']:g} s", *(f"{value:,}" for value in counts), cost)
     console.print(table)
     memory = amount(plan.memory_bytes, "B")
     console.print(f"{plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about {memory} of memory")

@@ -40,7 +40,7 @@ def write_clips(
     """Bring `shots/` in line with the finished shots and their takes.
 
     A clip that was made from the same latents and still has its bytes stays; others are encoded again, and clips that
-    belong to no shot are removed.
+    were made for a shot that is no longer there are removed. Other files in `shots/` are not ours and stay.
 
     Args:
         made: what the last call returned, as the manifest kept it.
@@ -53,9 +53,9 @@ def write_clips(
         wanted[folder.clip(number, state.note.id)] = (state, None)
         for take, variant in folder.takes(number).items():
             wanted[folder.clip(number, variant.note.id, take)] = (variant, take)
-    for path in folder.shots.glob("[0-9]*.mp4"):
-        if path not in wanted:
-            path.unlink()
+    for name in made:
+        if folder.path / name not in wanted:
+            (folder.path / name).unlink(missing_ok=True)
     result: dict[str, Any] = {}
     for path, (state, kept_take) in wanted.items():
         name = path.relative_to(folder.path).as_posix()

@@ -6,7 +6,7 @@ shots before it are those that it remembers. Torch is imported by the model, not
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,7 @@ class Drawing:
     Args:
         weights: sha256 of the model's weights.
         device: where to draw; may be changed before drawing.
+        fresh: begin with nothing, whatever lies in the folder until the first shot is kept.
 
     Attributes:
         states: the finished shots that are in the video, by number.
@@ -42,7 +43,9 @@ class Drawing:
         drawn: (number, take) of what was drawn so far.
     """
 
-    def __init__(self, folder: RunFolder, story: Storyboard, backbone: Backbone, weights: str, device: str) -> None:
+    def __init__(
+        self, folder: RunFolder, story: Storyboard, backbone: Backbone, weights: str, device: str, *, fresh: bool
+    ) -> None:
         self.folder = folder
         self.story = story
         self.backbone = backbone
@@ -50,7 +53,8 @@ class Drawing:
         self.device = device
         self._shared = shared_recipe(story)
         self.seeds: dict[int, int] = {}
-        self.states: dict[int, ShotState] = {}
+        self.states: dict[int, ShotState] = {} if fresh else folder.states()
+        self._fresh = fresh
         self.drawn: list[tuple[int, int]] = []
 
     @property
@@ -94,7 +98,7 @@ class Drawing:
 
     def todo_takes(self, numbers: Sequence[int], takes: int) -> list[tuple[int, int]]:
         """(number, take) of the variants from take 2 on that are not there as they would be drawn now."""
-        kept = {number: self.folder.takes(number) for number in numbers}
+        kept = {number: {} if self._fresh else self.folder.takes(number) for number in numbers}
         return [
             (number, take)
             for take in range(2, takes + 1)
@@ -114,7 +118,9 @@ class Drawing:
                 return False
         return True
 
-    def draw(self, numbers: Sequence[int], take: int, on_step: OnStep) -> Iterator[tuple[ShotNote, float]]:
+    def draw(
+        self, numbers: Sequence[int], take: int, on_step: OnStep, before_keeping: Callable[[], None]
+    ) -> Iterator[tuple[ShotNote, float]]:
         """Render shots and yield what each is, with its seconds, when it is on the disk.
 
         Shots that are kept enter the story as they were drawn, so that what is remembered fits its words.
@@ -147,13 +153,14 @@ class Drawing:
         ):
             if result.number != next(expected, None):
                 raise MocError(f"model '{self.backbone.name}' gave shot {result.number} when {numbers} were asked for.")
+            before_keeping()
             yield self._keep(result, take), float(result.seconds)
         if (left := next(expected, None)) is not None:
             raise MocError(f"model '{self.backbone.name}' stopped before shot {left}.")
 
     def _keep(self, result: ShotResult, take: int) -> ShotNote:
         """Put a finished shot on the disk."""
-        number = result.number
+        number, self._fresh = result.number, False
         shot, asked = self.story.shots[number - 1], self._asked(number)
         note = ShotNote(
             number=number,
@@ -171,7 +178,7 @@ class Drawing:
         path = state_path(self.folder.path, number, take if take > 1 else None)
         save_state(path, result, note)
         if take == 1:
-            self.states[number] = ShotState(path)
+            self.states[number] = ShotState(path, number, None)
             state_path(self.folder.path, number, 1).unlink(missing_ok=True)  # an older first take
         self.drawn.append((number, take))
         return note

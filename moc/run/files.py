@@ -32,12 +32,13 @@ _REASONS = {
     errno.EISDIR: "a folder is in the way of a file",
     errno.EEXIST: "a file is in the way of a folder",
     errno.ENAMETOOLONG: "the name is too long",
+    errno.ELOOP: "a link is in the way",
     errno.EIO: "the disk reports an error",
     errno.ENOENT: "the folder is gone or can't be made",
 }
 _WRONG_PLACE = {
     *(errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ENAMETOOLONG),
-    errno.ENOENT,
+    *(errno.ENOENT, errno.ELOOP),
 }
 
 

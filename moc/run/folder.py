@@ -12,18 +12,21 @@ Torch-free.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import unicodedata
 from pathlib import Path
 from typing import Any
 
-from moc.errors import InputError
+from moc.errors import InputError, MocError
 from moc.run.files import atomic, remove_leftovers, write_json
-from moc.run.manifest import FORMAT
+from moc.run.manifest import CLIP, FORMAT, MANIFEST
+from moc.run.shape import fault
 from moc.run.state import ShotState, state_path
 
-_TAKE = re.compile(r"\d+\.take(\d+)\.npz")
+_STATE = re.compile(r"([0-9]{2,4})(?:\.take([0-9]{1,6}))?\.npz")
 
 
 class RunFolder:
@@ -38,27 +41,54 @@ class RunFolder:
         self.routing = path / "routing.npz"
         self.manifest = path / "manifest.json"
 
+    def check_place(self) -> None:
+        """See that a run folder can be here.
+
+        Raises:
+            InputError: the path is a file, it holds characters that video tools can't take, or a folder inside is a
+                link, through which a run would write elsewhere.
+        """
+        for char in str(self.path.absolute()):
+            if unicodedata.category(char) in ("Cc", "Cs"):
+                raise InputError(
+                    f"the folder {str(self.path)!a} has a character in its path that is not text "
+                    f"({ascii(char)[1:-1]}); choose another one with --out."
+                )
+        if self.path.exists() and not self.path.is_dir():
+            raise InputError(f"{self.path} is a file; choose a folder with --out.")
+        for inner in (self.shots, self.latents):
+            if inner.is_symlink():
+                raise InputError(f"{inner} is a link to another place; choose another folder with --out.")
+
     def read_manifest(self) -> dict[str, Any] | None:
         """The manifest, None where there is none yet.
 
         Raises:
             InputError: the path is a file, or the manifest is damaged or of a newer moc.
         """
-        if self.path.exists() and not self.path.is_dir():
-            raise InputError(f"{self.path} is a file; choose a folder with --out.")
+        self.check_place()
         try:
             data = json.loads(self.manifest.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
             raise InputError(f"{self.manifest} can't be read: {(error.strerror or str(error)).lower()}.") from error
-        except ValueError as error:
-            raise InputError(f"{self.manifest} is damaged; choose another --out or start over with --force.") from error
+        except (ValueError, RecursionError) as error:
+            raise self._damaged("it is no JSON") from error
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise InputError(
-                f"{self.manifest} is not of format {FORMAT}, the one that this moc reads; choose another --out."
+                f"{self.manifest} is not of format {FORMAT}, the one that this moc reads; choose another --out or "
+                "start over with --force."
             )
+        if (place := fault(data, MANIFEST)) is not None:
+            raise self._damaged(f"'{place}' is missing or not what moc writes")
+        total = len(data["storyboard"]["shots"])
+        if any(number > total for number in (data["job"] or {"shots": []})["shots"]):
+            raise self._damaged(f"'job.shots' names shots beyond the story's {total}")
         return data
+
+    def _damaged(self, reason: str) -> InputError:
+        return InputError(f"{self.manifest} is damaged ({reason}); choose another --out or start over with --force.")
 
     def write_manifest(self, manifest: dict[str, Any]) -> None:
         """Replace the manifest."""
@@ -74,25 +104,48 @@ class RunFolder:
         remove_leftovers(self.path, self.shots, self.latents)
 
     def clear(self) -> None:
-        """Remove every file of a run, the manifest last, and nothing else."""
-        for pattern, folder in (("[0-9]*.mp4", self.shots), ("[0-9]*.npz", self.latents)):
-            for path in folder.glob(pattern):
-                path.unlink()
+        """Remove every file of a run, the manifest last, and nothing else; works on damaged runs too."""
+        names = self._clips_listed()
+        for (number, take), state in self._all_states().items():
+            with contextlib.suppress(MocError):  # a damaged one names no clip
+                names.add(self.clip(number, state.note.id, take).name)
+        for name in names:
+            (self.shots / name).unlink(missing_ok=True)
+        for state in self._all_states().values():
+            state.path.unlink()
+        for folder in (self.shots, self.latents):
+            with contextlib.suppress(OSError):  # missing, or with files of the user
+                folder.rmdir()
         for path in (self.video, self.contact_sheet, self.routing, self.manifest):
             path.unlink(missing_ok=True)
 
+    def _clips_listed(self) -> set[str]:
+        """Names of the clips that the manifest lists, as far as it can be read."""
+        try:
+            clips = json.loads(self.manifest.read_text(encoding="utf-8"))["clips"]
+            names = [str(name).removeprefix("shots/") for name in clips]
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            return set()
+        return {name for name in names if re.fullmatch(CLIP, name)}
+
     def states(self) -> dict[int, ShotState]:
         """The finished shots that are in the video, by number."""
-        found = {int(p.stem): ShotState(p) for p in self.latents.glob("*.npz") if p.stem.isdecimal()}
-        return dict(sorted(found.items()))
+        return {number: state for (number, take), state in self._all_states().items() if take is None}
 
     def takes(self, number: int) -> dict[int, ShotState]:
         """The kept variants of a shot by take; the one in the video is among them only if it was copied there."""
-        found: dict[int, ShotState] = {}
-        for path in self.latents.glob(f"{number:02d}.take*.npz"):
-            if match := _TAKE.fullmatch(path.name):
-                found[int(match[1])] = ShotState(path)
-        return dict(sorted(found.items()))
+        states = self._all_states(f"{number:02d}.take*.npz")
+        return {take: state for (_, take), state in states.items() if take is not None}
+
+    def _all_states(self, pattern: str = "*.npz") -> dict[tuple[int, int | None], ShotState]:
+        """Every state file by number and take, ascending; names that no run writes are none."""
+        found: dict[tuple[int, int | None], ShotState] = {}
+        for path in self.latents.glob(pattern):
+            if match := _STATE.fullmatch(path.name):
+                number, take = int(match[1]), int(match[2]) if match[2] else None
+                if number >= 1 and take != 0 and state_path(self.path, number, take).name == path.name:
+                    found[number, take] = ShotState(path, number, take)
+        return dict(sorted(found.items(), key=lambda item: (item[0][0], item[0][1] or 0)))
 
     def clip(self, number: int, shot_id: str, take: int | None = None) -> Path:
         """The clip of a shot, or of one take of it."""
@@ -104,4 +157,4 @@ class RunFolder:
         target = state_path(self.path, number, take)
         with atomic(target) as temporary:
             shutil.copyfile(source.path, temporary)
-        return ShotState(target)
+        return ShotState(target, number, take)

@@ -36,6 +36,9 @@ except ImportError:  # Windows
         return True
 
 
+_NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # a folder from elsewhere must not have us empty the file that a link names
+
+
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
     """Hold the lock of `folder` during the block; the folder is made if missing, and removed if it stays empty.
@@ -63,7 +66,7 @@ def locked(folder: Path) -> Iterator[None]:
 
 def _acquire(path: Path) -> int:
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | _NO_LINK, 0o644)
         try:
             if not _try_lock(descriptor):
                 owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() if hasattr(os, "pread") else "?"

@@ -13,6 +13,9 @@ import moc
 from moc.errors import InputError
 from moc.run.files import sha256_file, sha256_json
 from moc.run.selection import named_shots
+from moc.run.shape import Table, fault, matching, optional, whole
+from moc.storyboard.kinds import IDENTIFIER
+from moc.storyboard.model import MAX_SEED, MAX_SHOTS
 from moc.video import watchable_scale
 
 if TYPE_CHECKING:
@@ -22,6 +25,44 @@ if TYPE_CHECKING:
     from moc.storyboard import Storyboard
 
 FORMAT = 1
+CLIP = rf"[0-9]{{2,4}}_{IDENTIFIER.pattern}(\.take[0-9]{{1,6}})?\.mp4"
+"""Pattern of the names of clips."""
+
+_NUMBER = whole(1, MAX_SHOTS)
+_DIGEST = matching("[0-9a-f]{64}")
+MANIFEST = {
+    "status": matching("rendering|finished"),
+    "title": str,
+    "model": {"weights_sha256": _DIGEST},
+    "device": {"kind": matching("cpu|cuda|mps")},
+    "video": {"rendered_width": int, "rendered_height": int, "fps": float, "seconds": float},
+    "stale": [_NUMBER],
+    "changed": [_NUMBER],
+    "missing": [_NUMBER],
+    "shots": [
+        {
+            "number": _NUMBER,
+            "id": matching(IDENTIFIER.pattern),
+            "take": whole(1, 999_999),
+            "seed": whole(0, MAX_SEED),
+            "frames": int,
+            "seconds": float,
+            "sparsity": float,
+            "stale": bool,
+            "changed": bool,
+            "clip": matching(f"shots/{CLIP}"),
+            "takes": [{"take": whole(1, 999_999)}],
+            "drawn_from": {"number": _NUMBER},
+        }
+    ],
+    "files": Table(r"video\.mp4|contact_sheet\.png|routing\.npz", _DIGEST),
+    "clips": Table(f"shots/{CLIP}", {"of": _DIGEST, "sha256": _DIGEST}),
+    "overrides": Table(".*", str),
+    "job": optional({"shots": [_NUMBER], "takes": whole(1, 99), "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED))}),
+    "storyboard": {"shots": [dict]},
+    "timings": lambda value: fault(value, dict) is None and fault(value.get("shots", {}), Table(".*", float)) is None,
+}
+"""Shape of what a run's next visit reads of its manifest (see `moc.run.shape`)."""
 
 
 def shot_entries(

@@ -4,35 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from moc.backbones.base import load_backbone
 from moc.errors import MocError
-from moc.run.device import check_device
+from moc.run.decision import Decision, check
 from moc.run.folder import RunFolder
-from moc.run.request import Request, command, merged_story
-from moc.run.selection import parse_shots
+from moc.run.request import Request, command
 
 if TYPE_CHECKING:
     from moc.backbones.base import Plan
 
 
-def plan_story(request: Request) -> tuple[Plan, list[int]]:
-    """The plan of a request and the numbers of the shots it would draw.
+def plan_story(request: Request) -> tuple[Plan, list[tuple[int, int]]]:
+    """The plan of a request and (shot, take) of what it would draw; a new shot may turn later ones stale and add them.
 
     Raises:
-        InputError: the story, the model or the selection can't be served.
+        InputError: a run would refuse the request.
     """
-    check_device(request.device)
-    story, _ = merged_story(request)
-    plan = load_backbone(story.model).plan(story)
-    numbers = [shot.number for shot in story.shots]
-    if request.use_takes:
-        return plan, []
-    if request.shots:
-        return plan, parse_shots(request.shots, len(numbers))
-    if request.resume:
-        there = RunFolder(request.out).states()
-        numbers = [number for number in numbers if number not in there]
-    return plan, numbers
+    asked = check(request)
+    decision = Decision(asked, dry=True)
+    return asked.plan, [*((number, 1) for number in decision.todo), *decision.variants]
 
 
 def resume_hint(request: Request) -> str:

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -22,8 +21,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from moc.errors import MocError
+from moc.errors import InputError
 from moc.run.files import atomic, sha256_json
+from moc.run.shape import Table, fault, matching, optional, whole
+from moc.storyboard.kinds import IDENTIFIER, IDENTIFIER_LIMIT
+from moc.storyboard.model import MAX_SEED, MAX_SHOTS
 
 if TYPE_CHECKING:
     from moc.backbones.base import ShotResult
@@ -64,10 +66,39 @@ class ShotNote:
 
     @classmethod
     def from_json(cls, text: str) -> ShotNote:
-        """The note that `to_json` wrote. Raises ValueError or TypeError for anything else."""
+        """The note that `to_json` wrote. Raises ValueError for anything else, RecursionError for what is too deep."""
         data = json.loads(text)
+        if (place := fault(data, _NOTE)) is not None or len(data) != len(_NOTE) or len(data["shot"]) != len(_SHOT):
+            raise ValueError(f"a note of a shot with a wrong '{place or 'key'}'")
         data["remembers"] = {int(number): digest for number, digest in data["remembers"].items()}
         return cls(**data)
+
+
+_DIGEST = matching("[0-9a-f]{64}")
+_NAME = matching(rf"(?=.{{1,{IDENTIFIER_LIMIT}}}\Z){IDENTIFIER.pattern}")
+_SHOT = {
+    "number": whole(1, MAX_SHOTS),
+    "id": _NAME,
+    "prompt": str,
+    "duration": float,
+    "scene": optional(_NAME),
+    "camera": optional(str),
+    "cut": bool,
+    "seed": optional(whole(0, MAX_SEED)),
+}
+_NOTE = {
+    "number": whole(1, MAX_SHOTS),
+    "id": _NAME,
+    "take": whole(1, 999_999),
+    "seed": whole(0, MAX_SEED),
+    "asked": _DIGEST,
+    "recipe": _DIGEST,
+    "digest": _DIGEST,
+    "remembers": Table("[1-9][0-9]{0,3}", _DIGEST),
+    "sparsity": float,
+    "frames": whole(1, 10**7),
+    "shot": _SHOT,
+}
 
 
 def shot_seed(story: Storyboard, shot: Shot, take: int = 1) -> int:
@@ -118,42 +149,64 @@ def save_state(path: Path, result: ShotResult, note: ShotNote) -> None:
 class ShotState:
     """A finished shot on the disk; arrays are read when asked for and not kept."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, number: int, take: int | None) -> None:
+        """`number` and `take` as the file's name says; no take for the one that is in the video."""
         self.path = path
+        self.number = number
+        self.take = take
 
     @cached_property
     def note(self) -> ShotNote:
-        """What the shot is and was made from."""
+        """What the shot is and was made from.
+
+        Raises:
+            InputError: the file is damaged, or belongs to another shot or take.
+        """
         try:
-            return ShotNote.from_json(self._read("note").tobytes().decode())
-        except (ValueError, TypeError, KeyError) as error:
+            note = ShotNote.from_json(self._read("note", np.uint8, 1).tobytes().decode())
+        except (ValueError, RecursionError) as error:
             raise self._broken() from error
+        if note.number != self.number or note.shot["number"] != self.number or self.take not in (None, note.take):
+            raise self._broken()
+        return note
 
     @property
     def frames(self) -> np.ndarray:
         """uint8 `[F, H, W, 3]`."""
-        return self._read("frames")
+        frames = self._read("frames", np.uint8, 4)
+        if frames.shape[3] != 3 or not frames.size or len(frames) != self.note.frames:
+            raise self._broken()
+        return frames
 
     @property
     def latents(self) -> np.ndarray:
         """float16, as the backbone gave them."""
-        return self._read("latents")
+        latents = self._read("latents", np.float16)
+        if digest_of(latents) != self.note.digest:
+            raise self._broken()
+        return latents
 
     @property
     def routing(self) -> np.ndarray:
         """uint32 `[steps, layers, heads, chunks of this shot, chunks so far]`."""
-        return self._read("routing")
+        return self._read("routing", np.uint32, 5)
 
-    def _read(self, name: str) -> np.ndarray:
+    def _read(self, name: str, dtype: type, dimensions: int | None = None) -> np.ndarray:
         try:
             with np.load(self.path, allow_pickle=False) as archive:
                 array: np.ndarray = archive[name]
-                return array
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        except MemoryError:
+            raise
+        except Exception as error:  # zipfile, zlib and numpy raise nearly anything for a damaged archive
             raise self._broken() from error
+        if array.dtype != dtype or dimensions not in (None, array.ndim):
+            raise self._broken()
+        return array
 
-    def _broken(self) -> MocError:
-        return MocError(f"{self.path} is damaged; remove it and go on with --resume, or render the shot with --shots.")
+    def _broken(self) -> InputError:
+        return InputError(
+            f"{self.path} is damaged; remove it and go on with --resume, or render the shot with --shots."
+        )
 
 
 class Memory(Mapping[int, np.ndarray]):

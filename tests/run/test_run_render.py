@@ -403,7 +403,7 @@ def test_out_is_a_file_or_damaged(story: Path, out: Path) -> None:
 
 def test_plan(story: Path, out: Path) -> None:
     request = Request(load_storyboard(story), str(story), out)
-    assert plan_story(request)[1] == [1, 2, 3, 4]
+    assert plan_story(request)[1] == [(n, 1) for n in range(1, 5)]
     go(story, out, shots="-2")
-    assert plan_story(Request(request.story, str(story), out, resume=True))[1] == [3, 4]
-    assert plan_story(Request(request.story, str(story), out, shots="2-3"))[1] == [2, 3]
+    assert plan_story(Request(request.story, str(story), out, resume=True))[1] == [(3, 1), (4, 1)]
+    assert plan_story(Request(request.story, str(story), out, shots="2-3"))[1] == [(2, 1), (3, 1)]
