@@ -17,6 +17,7 @@ from moc.run.folder import RunFolder
 from moc.run.manifest import differences, story_dict, video_entry
 from moc.run.request import Request, command, merged_story
 from moc.run.selection import format_shots, named_shots, parse_shots, parse_takes
+from moc.run.state import looks_ahead
 from moc.storyboard import Storyboard
 
 
@@ -53,6 +54,12 @@ def check(request: Request) -> Asked:
     if not request.force:
         folder.read_manifest()  # a damaged one is said before anything is made
     story, overrides = merged_story(request)
+    single = [name for name, value in (*given[:2], ("--takes", request.takes > 1)) if value]
+    if single and looks_ahead(story):
+        raise InputError(
+            f"{' and '.join(single)}: with attention.causal false or attention.text_links all every shot depends on "
+            "all others, so none can be drawn alone; draw the whole story again with --force or in another --out."
+        )
     backbone = load_backbone(story.model)
     return Asked(request, folder, story, overrides, backbone, backbone.plan(story))
 
@@ -159,7 +166,7 @@ class Decision:
             return
         listed = "; ".join(phrases[:4]) + (f"; and {len(phrases) - 4} more" if len(phrases) > 4 else "")
         choices = ["start over with --force", "choose another --out"]
-        if numbers:
+        if numbers and not looks_ahead(self.story):
             choices.insert(0, f"render what changed with --shots {format_shots(numbers)}")
         raise InputError(
             f"{self.folder.path} holds another run ({listed}): {', '.join(choices[:-1])}, or {choices[-1]}."

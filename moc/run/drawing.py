@@ -173,7 +173,7 @@ class Drawing:
             remembers={n: state.note.digest for n, state in sorted(self.states.items()) if n < number},
             sparsity=float(result.sparsity),
             frames=len(result.frames),
-            shot=asdict(shot),
+            shot=asdict(shot) | {"seed": shot_seed(self.story, shot)},
         )
         path = state_path(self.folder.path, number, take if take > 1 else None)
         save_state(path, result, note)

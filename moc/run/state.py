@@ -45,7 +45,7 @@ class ShotNote:
         remembers: digests of the latents of the earlier shots, by number.
         sparsity: 1 - density of its attention.
         frames: number of video frames.
-        shot: the fields of the shot as the storyboard had them.
+        shot: the fields of the shot as the storyboard had them, its seed written out.
     """
 
     number: int
@@ -107,10 +107,24 @@ def shot_seed(story: Storyboard, shot: Shot, take: int = 1) -> int:
     return (base + take - 1) % 2**63
 
 
+def looks_ahead(story: Storyboard) -> bool:
+    """Whether later shots reach earlier ones, so that every shot depends on all of the story."""
+    config = story.attention.config()
+    return story.sampling.mode == "joint" and not (config.causal and config.text_links == "own")
+
+
 def shared_recipe(story: Storyboard) -> str:
-    """sha256 of what all shots of a story share, but for its seed and the model, which counts by its weights."""
+    """sha256 of what all shots of a story share, but for its seed and the model, which counts by its weights.
+
+    Where attention looks ahead, that is all shots with their seeds. Shots that are denoised together share at least
+    their lengths: sums over a stream of another length may round differently.
+    """
     data = replace(story, shots=(), model="").to_dict()
     del data["sampling"]["seed"]
+    if looks_ahead(story):
+        data["shots"] = [asdict(shot) | {"seed": shot_seed(story, shot)} for shot in story.shots]
+    elif story.sampling.mode == "joint":
+        data["shots"] = [shot.duration for shot in story.shots]
     return sha256_json(data)
 
 

@@ -1,7 +1,8 @@
 """A model for tests, registered as `fake`: quick, torch-free, and as dependent on its inputs as a real one.
 
 A shot's latents are drawn from a generator seeded by the shared prompt, the shot, its seed and the latents of every
-earlier shot; frames and routing follow from the latents. So any mistake in what is handed over changes bytes.
+earlier shot; frames and routing follow from the latents. So any mistake in what is handed over changes bytes. Where
+attention is not causal, later shots count by their prompts and seeds.
 `MOC_FAKE_DELAY` slows each step down (seconds), for tests that kill the process; `MOC_FAKE_LOG` names a file that
 collects the shots that were asked for.
 """
@@ -98,6 +99,9 @@ class FakeBackbone:
             raise MocError(f"the fake model misses shots {missing}.")
         for earlier in range(1, shot.number):
             hasher.update(latents[earlier].tobytes() + story.shots[earlier - 1].prompt.encode())
+        if story.attention.causal is False:
+            later = story.shots[shot.number :]
+            hasher.update(repr([(s.prompt, seed if s.seed is None else s.seed) for s in later]).encode())
         rng = np.random.default_rng(int.from_bytes(hasher.digest()[:8], "little"))
         count = self._latent_frames(shot)
         values = rng.standard_normal((count, 2, 2)).astype(np.float16)

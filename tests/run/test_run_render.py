@@ -12,7 +12,7 @@ from moc_testing import bytes_of, story_data, write_story
 from PIL import Image
 
 from moc.errors import InputError, MocError
-from moc.run import Listener, Outcome, Request, RunFolder, merged_story, plan_story, render, resume_hint
+from moc.run import Listener, Outcome, Request, RunFolder, merged_story, plan_story, render, resume_hint, story_of_run
 from moc.run.lock import locked
 from moc.storyboard import load_storyboard
 from moc.video import read_frames
@@ -360,6 +360,47 @@ def test_joint_mode(story: Path, out: Path) -> None:
     (out / "latents/03.npz").unlink()
     assert go(story, out, resume=True).rendered == [1, 2, 3, 4], "shots of a joint run are drawn together"
     assert bytes_of(out) == before
+
+
+def test_joint_shots_share_their_lengths(story: Path, out: Path) -> None:
+    joint = {"sampling.mode": "joint"}
+    go(story, out, overrides=joint)
+    change(story, 4, prompt="{mira} dances")
+    assert go(story, out, shots="4").manifest["changed"] == []
+    change(story, 4, prompt="{mira} dances", duration="3s")
+    assert go(story, out, shots="4").manifest["changed"] == [1, 2, 3]
+
+
+AHEAD = {"sampling.mode": "joint", "attention.causal": "false"}
+
+
+def test_attention_that_looks_ahead(story: Path, out: Path) -> None:
+    """Every shot depends on every other, so one that changes makes all of them another run."""
+    go(story, out, overrides=AHEAD)
+    before = bytes_of(out)
+    (out / "latents/01.npz").unlink()
+    assert go(story, out, resume=True).rendered == [1, 2, 3, 4]
+    assert bytes_of(out) == before
+    again = out.with_name("again")
+    render(Request(story_of_run(out / "manifest.json", again), str(out / "manifest.json"), again))
+    assert bytes_of(again) == before, "what a run was made from is in its manifest"
+    for options in ({"shots": "4", "seed": 9}, {"takes": 2}, {"use_takes": "1:1"}):
+        with pytest.raises(InputError, match="every shot depends on all others"):
+            go(story, out, overrides=AHEAD, **options)
+    recipes = {n: state.note.recipe for n, state in RunFolder(out).states().items()}
+    change(story, 4, prompt="{mira} dances")
+    with pytest.raises(InputError, match=r"the prompt of shot 4 \(s4\)\): start over with --force, or choose"):
+        go(story, out, overrides=AHEAD)
+    go(story, out, overrides=AHEAD, force=True)
+    assert all(state.note.recipe != recipes[n] for n, state in RunFolder(out).states().items())
+    assert bytes_of(out)["shots/01_s1.mp4"] != before["shots/01_s1.mp4"]
+
+
+def test_repetition_is_the_same_in_every_byte(story: Path, out: Path) -> None:
+    go(story, out)
+    again = out.with_name("again")
+    render(Request(story_of_run(out / "manifest.json", again), str(out / "manifest.json"), again))
+    assert bytes_of(again) == bytes_of(out)
 
 
 @pytest.mark.parametrize(
