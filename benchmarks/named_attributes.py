@@ -17,8 +17,8 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from moc.backbones.pocket.planning import SHIFT, STEPS
-from moc.backbones.pocket.weights import SHIPPED, load_model
+from moc.backbones.pocket.planning import STEPS
+from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.config import MoCConfig
 from moc.metrics.world import UNREAD, accuracy, interval, readings
 from moc.training.samples import stream_stories
@@ -44,10 +44,11 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
         stories = sample_stories(count, args.shots, generator=generator, device=device, split=args.split)
         with precision:
             frames = stream_stories(
-                model, stories, latent_frames=args.latent_frames, steps=args.steps, shift=args.shift,
-                seed=args.seed + done, moc=moc, noise=args.noise, planted=args.planted,
+                model, stories, latent_frames=args.latent_frames, steps=args.steps, seed=args.seed + done, moc=moc,
+                planted=args.planted,
             )  # fmt: skip
         table = readings(stories, frames, reader)
+        table["planted"] = table["shot"] < args.planted  # taken from the truth: a first appearance, no achievement
         table["story"] += done
         tables.append(table)
         done += count
@@ -56,12 +57,14 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
 
 def named_table(rows: pd.DataFrame) -> pd.DataFrame:
     """Accuracy of what captions name, per attribute, with the share of partner's values."""
-    named = rows[rows["named"]]
+    named = rows[rows["named"] & ~rows["planted"]]
     lines = []
     for attribute, part in named.groupby("attribute", sort=False):
         low, high = interval(part)
         differ = part[part["pair"] & (part["other"] >= 0) & (part["other"] != part["truth"])]
-        mixed = float((differ["read"] == differ["other"]).mean()) if len(differ) else float("nan")
+        # a character is found by its kind, so it can't be read as its partner's
+        known = len(differ) > 0 and attribute != "kind"
+        mixed = float((differ["read"] == differ["other"]).mean()) if known else float("nan")
         lines.append((attribute, len(part), accuracy(part), low, high, mixed))
     return pd.DataFrame(lines, columns=["attribute", "readings", "right", "low", "high", "mixed_up"])
 
@@ -76,12 +79,10 @@ def recall_table(rows: pd.DataFrame) -> pd.DataFrame:
     shares = later.pivot_table(index="attribute", columns="near", values="right", aggfunc="mean", sort=False)
     shares.columns = [f"gap {int(gap)}{'+' if gap == 3 else ''}" for gap in shares.columns]
     counts = later.groupby("attribute", sort=False).size().rename("readings")
-    usual = (
-        open_rows[open_rows["gap"] < 0]
-        .groupby("attribute", sort=False)["read"]
-        .agg(lambda values: values.value_counts(normalize=True).iloc[0])
-    )
-    return shares.join(counts).join(usual.rename("commonest draw")).reset_index()
+    drawn = open_rows[(open_rows["gap"] < 0) & ~open_rows["planted"]].groupby("attribute", sort=False)["read"]
+    usual = drawn.agg(lambda v: v[v != UNREAD].value_counts(normalize=True).max()).rename("commonest draw")
+    unread = drawn.agg(lambda v: (v == UNREAD).mean()).rename("unread")
+    return shares.join(counts).join(usual).join(unread).reset_index()
 
 
 def main() -> None:
@@ -91,8 +92,6 @@ def main() -> None:
     parser.add_argument("--shots", type=int, default=8)
     parser.add_argument("--latent-frames", type=int, default=16)
     parser.add_argument("--steps", type=int, default=STEPS)
-    parser.add_argument("--shift", type=float, default=SHIFT)
-    parser.add_argument("--noise", choices=["scales", "white"], default="scales")
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--planted", type=int, default=0)
     parser.add_argument("--batch", type=int, default=16)
@@ -107,12 +106,18 @@ def main() -> None:
     if args.save:
         rows.to_csv(args.save, index=False)
     named, recall = named_table(rows), recall_table(rows)
-    overall = accuracy(rows[rows["named"]])
+    counted = rows[rows["named"] & ~rows["planted"]]
+    overall = accuracy(counted)
+    asked = ("stories", "shots", "latent_frames", "steps", "top_k", "planted", "split", "seed")
+    source = {"weights": fingerprint(args.weights), "device": args.device, "torch": torch.__version__}
+    source |= {name: getattr(args, name) for name in asked}
     if args.json:
-        print(json.dumps({"overall": overall, "named": named.to_dict("records"), "recall": recall.to_dict("records")}))
+        print(json.dumps({"source": source, "overall": overall, "named": named.to_dict("records"),
+                          "recall": recall.to_dict("records")}))  # fmt: skip
         return
     with pd.option_context("display.width", 120, "display.float_format", "{:.3f}".format):
-        print(f"named attributes right: {overall:.3f} of {int(rows['named'].sum())} readings, {args.stories} stories")
+        print(" ".join(f"{name}={value}" for name, value in source.items()))
+        print(f"named attributes right: {overall:.3f} of {len(counted)} readings, {args.stories} stories")
         print(named.to_string(index=False))
         print(recall.to_string(index=False))
 

@@ -51,6 +51,7 @@ def facts(weights: Path = SHIPPED) -> str:
         recipe = load(RECIPE)
         size, config, steps = PocketConfig(**recipe.model), asdict(recipe), recipe.steps
         source = "not shipped yet; this is the recipe"
+    began = f", from the weights `{config['init']}`" if config.get("init") else ""
     lines = [
         "| | |",
         "|---|---|",
@@ -61,7 +62,7 @@ def facts(weights: Path = SHIPPED) -> str:
         f"| tokens | {size.patch_frames} frames x {size.patch_size} x {size.patch_size} pixels; "
         f"{size.tokens_per_frame} a latent frame; text {size.global_tokens} + {size.caption_tokens} a shot |",
         f"| picture | {size.picture_width}x{size.picture_height}, {size.fps} frames a second |",
-        f"| optimiser steps | {steps:,} |",
+        f"| optimiser steps | {steps:,}{began} |",
         "",
         "Stages, in order:",
         "",

@@ -246,7 +246,7 @@ class TokenLayout:
         numbers = tuple(operator.index(s) for s in shots)
         if any(a >= b for a, b in pairwise(numbers)):
             raise ValueError(f"shots to keep must be in ascending order without repeats, got {list(numbers)}")
-        return self.cached(("select", numbers), lambda: self._select(numbers))
+        return self._select(numbers)
 
     def _select(self, numbers: tuple[int, ...]) -> tuple[TokenLayout, Tensor]:
         kept = [self._index(number) for number in numbers]

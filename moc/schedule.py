@@ -70,7 +70,9 @@ class Schedule:
 
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Schedule:
-        """A schedule from mappings, as a training config writes them: `{step: 0, chunk_tokens: 512}`.
+        """A schedule from mappings such as `{"step": 0, "chunk_tokens": 512}`.
+
+        The stages of `moc train` have lengths instead of first steps; each is applied as a `Stage` of this module.
 
         Raises:
             ValueError: a key is unknown or missing, or a value out of range.

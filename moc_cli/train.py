@@ -23,6 +23,8 @@ def train(
         list[str] | None,
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a setting of the file; repeatable."),
     ] = None,
+    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of weights and data.")] = None,
+    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
     minutes: Annotated[
         float | None, typer.Option("--minutes", min=0.0, help="Save and stop after about so many minutes.")
     ] = None,
@@ -37,11 +39,13 @@ def train(
 
     folder = out or Path("runs") / "train" / config.stem
     changes = {key: _value(key, text) for key, text in parse_overrides(overrides).items()}
+    if seed is not None:
+        changes["seed"] = seed
     began = time.monotonic()
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone speaks
     try:
         with TrainingProgress(quiet=quiet or not first) as progress:
-            weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes)
+            weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes, device=device)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"Stopped. Go on from the last checkpoint in {folder} with --resume.") from None
     if as_json and first:

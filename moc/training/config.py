@@ -16,6 +16,9 @@ from moc.backbones.pocket.config import PocketConfig
 _Kind = TypeVar("_Kind")
 
 
+MODEL_SETTINGS = ("width", "layers", "heads", "mlp", "head")  # what a training may choose of `PocketConfig`
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training.
@@ -57,7 +60,7 @@ class TrainConfig:
 
     Attributes:
         seed: of initial weights and of all data.
-        model: overrides of `PocketConfig`.
+        model: sizes of the network, those of `MODEL_SETTINGS`.
         stages: run in order.
         micro_stories: stories of one forward pass. The global batch is split into that many pieces whatever the number
             of GPUs, and every piece draws its own data, so the loss curve does not depend on how many GPUs share them.
@@ -79,7 +82,7 @@ class TrainConfig:
         compile: compile the halves of each block on CUDA.
         log_every: steps between log rows.
         checkpoint_minutes: minutes between checkpoints.
-        sample_every: steps between sample videos, 0 for none.
+        sample_every: steps between sample videos (a sheet of stories, as still and animation), 0 for none.
 
     Raises:
         ValueError: a value out of range.
@@ -150,6 +153,10 @@ class TrainConfig:
     def steps(self) -> int:
         """Optimiser steps of all stages."""
         return sum(stage.steps for stage in self.stages)
+
+    def network(self) -> PocketConfig:
+        """Sizes of the network, with the timestep shift and the noise that sampling has to repeat."""
+        return PocketConfig(**{**self.model, "shift": self.shift, "noise": self.noise})
 
     def micro_of(self, stage: Stage) -> int:
         """Stories of one forward pass in `stage`."""
@@ -254,7 +261,13 @@ def parse(values: Any, where: str = "config") -> TrainConfig:
     if not isinstance(settings["stages"], list):
         raise ValueError(f"{where}: 'stages' must be a list of stages")
     model = f"{where}.model"
-    _make(PocketConfig, _read(PocketConfig, settings.get("model", {}), model), model)  # shows mistakes now
+    sizes = _read(PocketConfig, settings.get("model", {}), model)
+    for name in sizes:
+        if name not in MODEL_SETTINGS:
+            raise ValueError(
+                f"{model}: {name} is set by the story world or elsewhere; to choose are {', '.join(MODEL_SETTINGS)}"
+            )
+    _make(PocketConfig, sizes, model)  # shows mistakes now
     rows = [(f"{where}.stages[{i}]", row) for i, row in enumerate(settings["stages"], 1)]
     stages = tuple(_make(Stage, _read(Stage, row, at), at) for at, row in rows)
     return _make(TrainConfig, settings | {"stages": stages}, where)
@@ -280,7 +293,7 @@ class _Loader(yaml.SafeLoader):
 
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
-    """Read a training config; `overrides` replace top-level keys.
+    """Read a training config; `overrides` replace top-level keys, or sizes of the model as `model.width`.
 
     Raises:
         ValueError: as `parse`, or the file is not readable YAML.
@@ -293,5 +306,11 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
         raise ValueError(f"{path}: cannot be read as a training config: {error}") from error
     if isinstance(values, Mapping) and overrides:
-        values = {**values, **overrides}
+        values = dict(values)
+        for key, value in overrides.items():
+            section, dot, name = key.partition(".")
+            if dot and section == "model" and isinstance(values.get("model", {}), Mapping):
+                values["model"] = {**values.get("model", {}), name: value}
+            else:
+                values[key] = value
     return parse(values, str(path))

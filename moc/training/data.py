@@ -16,9 +16,10 @@ from typing import cast
 import torch
 from torch import Tensor
 
+from moc import schedule as progressive
 from moc.attention import attend
-from moc.backbones.pocket.config import PocketConfig
-from moc.backbones.pocket.noise import SCALES, WHITE, draw_noise
+from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
+from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.config import ChunkTokens, MoCConfig
@@ -26,7 +27,6 @@ from moc.layout import Shot, TokenLayout
 from moc.routing import Candidates, candidates_of, route
 from moc.training.config import Stage, TrainConfig
 
-SHOT_LATENTS = 16  # latent frames of a full 8 s shot
 MAX_TRAINED_SHOT = 64  # shot indices are offset at random so that streams up to here are in distribution
 
 
@@ -100,7 +100,7 @@ def make_piece(
     stories, run = continue_shots(stories, config.continued, generator)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, restate=0.1)
     captions = say_continued(captions, run > 0)
-    first = int(torch.randint(0, SHOT_LATENTS - min(frames, SHOT_LATENTS) + 1, (), generator=host))
+    first = int(torch.randint(0, LONGEST_SHOT - min(frames, LONGEST_SHOT) + 1, (), generator=host))
     length = frames * model.patch_frames
     start = first * model.patch_frames + run * length
     rendered = render(stories, frames=length, start=start, device=device, masks=True)
@@ -110,8 +110,7 @@ def make_piece(
     importance = patchify(pixels[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
 
     noise = draw_noise(
-        (batch, shots), frames, model, generator=generator, device=device,
-        components=WHITE if config.noise == "white" else SCALES,
+        (batch, shots), frames, model, generator=generator, device=device
     )  # fmt: skip
     t = draw_timesteps((batch, shots), config, generator)
     mode = torch.rand(batch, 1, generator=generator, device=device)
@@ -122,7 +121,9 @@ def make_piece(
 
     noisy = torch.lerp(clean, noise, t[..., None, None])
     # history has noise of its own unless all shots are denoised jointly, where both copies are the same thing
-    other = noise.flip(0) if batch > 1 else noise
+    other = noise.roll(1, 0) if batch > 1 else draw_noise(
+        (batch, shots), frames, model, generator=generator, device=device
+    )  # fmt: skip
     history = torch.lerp(clean, torch.where(joint[..., None, None], noise, other), t_history[..., None, None])[:, :-1]
 
     dropped = torch.rand(batch, generator=generator, device=device) < config.drop_text
@@ -157,12 +158,8 @@ class RoutedAttention:
         size = (stage.latent_frames, stage.chunk_tokens, model)
         self.shots = stage.shots
         self.layout = story_layout(2 * stage.shots - 1, *size)
-        self.moc = MoCConfig.preset("pocket").replace(
-            chunk_tokens=stage.chunk_tokens,
-            top_k=stage.top_k,
-            drop_off_max=config.drop_off_max,
-            drop_in_rate=config.drop_in_rate,
-        )
+        base = MoCConfig.preset("pocket").replace(drop_off_max=config.drop_off_max, drop_in_rate=config.drop_in_rate)
+        self.moc = progressive.Stage(step, cast(ChunkTokens, stage.chunk_tokens), stage.top_k).apply(base)
         self.single = stage.shots == 1
         self.seed = key(config.seed, "routes", step)
         self.piece = piece

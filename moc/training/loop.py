@@ -16,7 +16,6 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from moc import drops, routing
-from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import Block, PocketDiT
 from moc.backbones.pocket.weights import load_model
 from moc.training import checkpoint
@@ -66,7 +65,7 @@ class Trainer:
         self.device = device
         self.rank = dist.get_rank() if dist.is_initialized() else 0
         self.world = dist.get_world_size() if dist.is_initialized() else 1
-        self.model_config = PocketConfig(**config.model)
+        self.model_config = config.network()
         for number, stage in enumerate(config.stages, 1):
             pieces = stage.stories // config.micro_of(stage)
             if pieces % self.world:
@@ -216,8 +215,11 @@ class Trainer:
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
                 loss, error, norm = self._latest.tolist()  # waits for the device
-                if not math.isfinite(loss):
-                    raise FloatingPointError(f"loss is {loss} at step {self.step}; the last checkpoint stands")
+                if not (math.isfinite(loss) and math.isfinite(norm)):
+                    raise FloatingPointError(
+                        f"at step {self.step} the loss is {loss} and the norm of the gradients {norm}; "
+                        "the last checkpoint stands"
+                    )
                 now = time.monotonic()
                 if self.rank == 0:
                     memory = torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
@@ -263,12 +265,43 @@ def uncompiled() -> Iterator[None]:
         Block.before, Block.after = before, after  # type: ignore[method-assign]
 
 
-def start_processes() -> torch.device:
-    """Join the torchrun group if there is one; returns this process's device."""
+def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -> None:
+    """A run goes on with the settings it began with; how often it logs and how long it still goes on may change.
+
+    Args:
+        before: `TrainConfig.to_dict` of the checkpoint (the sizes of its model are checked by `restore`).
+        now: what is asked for.
+        step: steps done.
+
+    Raises:
+        ValueError: names the first setting that differs, and both values.
+    """
+    free = {"model", "stages", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
+    values = now.to_dict()
+    for key, value in before.items():
+        if key not in free and values.get(key) != value:
+            raise ValueError(f"the run began with {key} = {value!r}, not {values.get(key)!r}; start another elsewhere")
+    for row, stage in zip(before["stages"], values["stages"], strict=False):
+        if step <= 0:
+            return
+        begun = min(step, row["steps"])
+        if {**row, "steps": begun} != {**stage, "steps": min(begun, stage["steps"])}:
+            raise ValueError(f"the run has gone through {begun} steps of the stage {row}, which can't become {stage}")
+        step -= row["steps"]
+
+
+def start_processes(device: str = "auto") -> torch.device:
+    """Join the torchrun group if there is one; returns this process's device, under torchrun the GPU of its rank.
+
+    Args:
+        device: one that exists, as `moc.run.device.resolve_device` gives it; "auto" is CUDA where there is a GPU.
+    """
     local = int(os.environ.get("LOCAL_RANK", "0"))
-    cuda = torch.cuda.is_available()
+    cuda = torch.cuda.is_available() if device == "auto" else device.startswith("cuda")
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
         if cuda:
             torch.cuda.set_device(local)
         dist.init_process_group("nccl" if cuda else "gloo")
+    if ":" in device and not dist.is_initialized():
+        return torch.device(device)
     return torch.device("cuda", local) if cuda else torch.device("cpu")

@@ -49,6 +49,7 @@ def train(
     *,
     on_row: OnRow | None = None,
     minutes: float | None = None,
+    device: str = "auto",
 ) -> Path:
     """Train a pocket model; returns the path of the averaged weights.
 
@@ -58,6 +59,7 @@ def train(
         resume: continue from `out/checkpoint.pt`.
         overrides: top-level settings that replace the file's.
         on_row: called with each log row and the total number of steps.
+        device: "auto" takes CUDA where there is one; "cpu", "cuda" or "cuda:1" are taken at their word.
         minutes: stop (saving) after about this long, for machines on a short lease.
 
     Raises:
@@ -71,15 +73,18 @@ def train(
     if resume and not existing.exists():
         raise InputError(f"nothing to resume: {existing} does not exist.")
 
+    from moc.run.device import resolve_device
     from moc.training.checkpoint import load_state, sweep
-    from moc.training.loop import LOG_COLUMNS, Trainer, start_processes
+    from moc.training.loop import LOG_COLUMNS, Trainer, refuse_other_settings, start_processes
 
     began = time.monotonic()
-    device = start_processes()
+    where = start_processes(resolve_device(device))
     try:
-        trainer = Trainer(config, out, device, fresh=not resume)
+        trainer = Trainer(config, out, where, fresh=not resume)
         if resume:
-            trainer.restore(load_state(existing))
+            state = load_state(existing)
+            refuse_other_settings(state["config"], config, int(state["step"]))
+            trainer.restore(state)
     except ValueError as error:
         raise InputError(str(error)) from error
 

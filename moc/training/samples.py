@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.noise import SCALES, WHITE, draw_noise
+from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify, unpatchify
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
@@ -31,20 +31,17 @@ def stream_stories(
     *,
     latent_frames: int,
     steps: int,
-    shift: float,
     seed: int,
     moc: MoCConfig,
-    noise: str = "scales",
     planted: int = 0,
 ) -> Tensor:
     """Stream a batch of world stories.
 
     Args:
         latent_frames: of every shot.
-        steps, shift: sampling steps and timestep shift.
+        steps: sampling steps.
         seed: of all noise.
         moc: attention.
-        noise: "scales" or "white", as the model was trained.
         planted: so many first shots are taken from the ground truth instead of being sampled.
 
     Returns:
@@ -67,10 +64,9 @@ def stream_stories(
             clean = patchify(truth[:, number - 1], size).float() / 127.5 - 1
         else:
             z = draw_noise(
-                (stories.stories,), latent_frames, size, generator=generator, device=device,
-                components=WHITE if noise == "white" else SCALES,
+                (stories.stories,), latent_frames, size, generator=generator, device=device
             )  # fmt: skip
-            clean = shot.sample(z, timesteps(steps, shift))
+            clean = shot.sample(z, timesteps(steps, size.shift))
         if number < stories.shots:
             shot.finish(clean)
         made.append(to_uint8(clean, model))
@@ -90,29 +86,37 @@ def sheet(rows: list[Tensor], scale: int = 2) -> Tensor:
 
 
 def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 10) -> None:
-    """Stream a few held-out stories with the averaged weights; truth above, sample below, one column a shot."""
+    """Stream a few held-out stories with the averaged weights; truth above, sample below, one column a shot.
+
+    Writes a still of the middle of every shot to `path` (PNG) and the whole video beside it (animated WebP, which needs
+    no encoder that a training machine may lack).
+    """
     from PIL import Image
 
     from moc.training.loop import uncompiled
     from moc.world.render import render
     from moc.world.sampler import sample_stories
 
-    config = trainer.config
-    _, stage = config.stage_at(trainer.step)
+    _, stage = trainer.config.stage_at(trainer.step)
     generator = torch.Generator(device=trainer.device).manual_seed(1234)
     drawn = sample_stories(stories, SHOTS, generator=generator, device=trainer.device, split="heldout")
     model = averaged(trainer)
     with uncompiled(), torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
         made = stream_stories(
-            model, drawn, latent_frames=stage.latent_frames, steps=steps, shift=config.shift, seed=7,
+            model, drawn, latent_frames=stage.latent_frames, steps=steps, seed=7,
             moc=MoCConfig.preset("pocket").replace(chunk_tokens=stage.chunk_tokens, top_k=stage.top_k),
-            noise=config.noise,
         )  # fmt: skip
     truth = render(drawn, frames=stage.latent_frames * model.config.patch_frames, device=trainer.device).frames
-    middle = truth.shape[2] // 2
-    rows = [x[story, :, middle] for story in range(stories) for x in (truth, made)]
+    shown = truth.shape[2]
+    frames = [sheet([x[story, :, t] for story in range(stories) for x in (truth, made)]) for t in range(shown)]
+    pictures = [Image.fromarray(frame.cpu().numpy()) for frame in frames]
     with whole(path) as file:
-        Image.fromarray(sheet(rows).cpu().numpy()).save(file, format="PNG")
+        pictures[shown // 2].save(file, format="PNG")
+    with whole(path.with_suffix(".webp")) as file:
+        pictures[0].save(
+            file, format="WEBP", save_all=True, append_images=pictures[1:], duration=1000 // model.config.fps, loop=0,
+            quality=80,
+        )  # fmt: skip
 
 
 def averaged(trainer: Trainer) -> PocketDiT:

@@ -209,7 +209,7 @@ SMALL = PocketConfig(width=64, layers=2, heads=2, mlp=96, head=80)
 def _exact(monkeypatch: pytest.MonkeyPatch, shots: int, **changes: object) -> tuple[TrainConfig, Stage]:
     """Training without chance that streaming does not have: no drops, positions from the start."""
     monkeypatch.setattr(data, "MAX_TRAINED_SHOT", shots)
-    monkeypatch.setattr(data, "SHOT_LATENTS", 1)
+    monkeypatch.setattr(data, "LONGEST_SHOT", 1)
     stage = Stage(steps=1, stories=2, latent_frames=1, shots=shots, chunk_tokens=24, top_k=3)
     none = {"drop_off_max": 0.0, "drop_in_rate": 0.0, "drop_text": 0.0, "drop_routes": 0.0}
     return TrainConfig(stages=(stage,), **{"micro_stories": 1, **none, **changes}), stage  # type: ignore[arg-type]

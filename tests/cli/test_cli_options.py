@@ -22,7 +22,9 @@ OPTIONS = {
         "STORY.yaml", "--out -o", "--device", "--resume", "--force", "--model", "--seed", "--mode", "--steps",
         "--set -s", "--shots", "--takes", "--use-take", "--dry-run", "--json", "--quiet -q",
     ],
-    train: ["CONFIG.yaml", "--out -o", "--resume", "--set -s", "--minutes", "--json", "--quiet -q"],
+    train: [
+        "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--json", "--quiet -q",
+    ],
     schema: ["--out -o"],
     import_: ["FILE", "--out -o", "--force"],
 }  # fmt: skip

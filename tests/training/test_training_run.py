@@ -29,7 +29,7 @@ from moc.training import checkpoint, loop, samples
 from moc.training.config import parse
 from moc.training.data import make_piece
 from moc.training.loop import LOG_COLUMNS, Trainer
-from moc.training.run import train
+from moc.training.run import read_config, train
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -219,7 +219,7 @@ def test_refusals(tmp_path: Path, undisturbed: Path) -> None:
 
 def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
     config = write_config(tmp_path, lr=1e30, clip=1e30, warmup=0)
-    with pytest.raises(MocError, match=r"loss is (nan|inf) at step \d+; the last checkpoint stands"):
+    with pytest.raises(MocError, match=r"at step \d+ the loss is .* the last checkpoint stands"):
         train(config, tmp_path / "run")
     state = checkpoint.load_state(tmp_path / "run" / "checkpoint.pt")
     assert state["step"] == len(log_of(tmp_path / "run"))
@@ -308,8 +308,10 @@ def test_sample_sheets_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     stage = {**TINY["stages"][0], "steps": 2}  # type: ignore[index]
     config = write_config(tmp_path, sample_every=2, stages=[stage], decay=1)
     train(config, tmp_path / "run")
-    (path,) = (tmp_path / "run" / "samples").iterdir()
-    assert path.name == "step_0000002.png"
+    path, video = sorted((tmp_path / "run" / "samples").iterdir())
+    assert (path.name, video.name) == ("step_0000002.png", "step_0000002.webp")
+    with Image.open(video) as moving:
+        assert moving.n_frames == 4 * stage["latent_frames"]
     with Image.open(path) as picture:
         pixels = np.asarray(picture.convert("RGB")).astype(float)
     # truth and sample of two stories below each other, eight shots beside each other, twice the size
@@ -323,7 +325,7 @@ def test_sampling_leaves_training_alone(tmp_path: Path, undisturbed: Path) -> No
     """Chance, weights and the loss curve are what they were without samples."""
     config = write_config(tmp_path, sample_every=4, checkpoint_minutes=60)
     train(config, tmp_path / "run")
-    assert len(list((tmp_path / "run" / "samples").iterdir())) == 2
+    assert len(list((tmp_path / "run" / "samples").glob("*.png"))) == 2
     assert log_of(tmp_path / "run") == log_of(undisturbed)
     # the card tells of `sample_every`, so the file is another; the weights in it are not
     a, b = (load_model(out / "weights.safetensors", "cpu") for out in (undisturbed, tmp_path / "run"))
@@ -338,7 +340,7 @@ def test_planted_shots_are_the_truth(tmp_path: Path) -> None:
     stories = sample_stories(1, 3, generator=torch.Generator().manual_seed(0))
     model = PocketDiT(PocketConfig(**TINY["model"])).eval()  # type: ignore[arg-type]
     made = samples.stream_stories(
-        model, stories, latent_frames=1, steps=1, shift=3.0, seed=1, moc=MoCConfig.preset("pocket"), planted=2
+        model, stories, latent_frames=1, steps=1, seed=1, moc=MoCConfig.preset("pocket"), planted=2
     )
     truth = render(stories, frames=4).frames
     assert torch.equal(made[:, :2], truth[:, :2])
@@ -355,3 +357,29 @@ def test_restore_without_moments(tmp_path: Path, undisturbed: Path) -> None:
     assert not trainer.optimizer.state
     for name, value in state["model"].items():
         assert torch.equal(dict(trainer.model.named_parameters())[name], value)
+
+
+def test_broken_gradients_never_reach_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = read_config(write_config(tmp_path, checkpoint_minutes=0, log_every=1))
+    trainer = Trainer(config, tmp_path / "run", CPU)
+    whole = trainer._piece_gradients
+
+    def poisoned(*args: object, **kwargs: object) -> torch.Tensor:
+        result = whole(*args, **kwargs)  # type: ignore[arg-type]
+        if trainer.step == 2:
+            next(p for p in trainer.model.parameters() if p.grad is not None).grad.mul_(float("nan"))  # type: ignore[union-attr]
+        return result
+
+    monkeypatch.setattr(trainer, "_piece_gradients", poisoned)
+    with pytest.raises(FloatingPointError, match="norm of the gradients nan"):
+        trainer.train_to(config.steps, lambda row: None)
+    state = checkpoint.load_state(tmp_path / "run" / "checkpoint.pt")
+    assert state["step"] == 2
+    assert all(bool(torch.isfinite(value).all()) for value in state["model"].values())
+
+
+def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
+    config = write_config(tmp_path)
+    train(config, tmp_path / "run", minutes=0.0)
+    with pytest.raises(InputError, match=r"began with lr = 0\.\d+, not 0\.5"):
+        train(config, tmp_path / "run", resume=True, overrides={"lr": 0.5})

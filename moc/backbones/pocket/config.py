@@ -7,6 +7,8 @@ from typing import Any
 
 from moc.world import schema
 
+LONGEST_SHOT = 16  # latent frames of the longest shot of training: 8 s
+
 
 @dataclass(frozen=True)
 class PocketConfig:
@@ -20,6 +22,7 @@ class PocketConfig:
             `patch_values` numbers full rank, so the output needs a hidden layer at least as wide as a patch.
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
+        shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
@@ -37,14 +40,20 @@ class PocketConfig:
     picture_width: int = schema.WIDTH
     picture_height: int = schema.HEIGHT
     fps: int = schema.FPS
+    shift: float = 3.0
+    noise: str = "scales"
     global_tokens: int = schema.GLOBAL_TOKENS
     caption_tokens: int = schema.CAPTION_TOKENS
     slots: int = schema.N_SLOTS
     facts: int = schema.N_FACTS
 
     def __post_init__(self) -> None:
+        if self.noise not in ("scales", "white"):
+            raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
+        if not self.shift > 0:
+            raise ValueError(f"shift must be positive, got {self.shift}")
         for name, value in self.to_dict().items():
-            if value < 1:
+            if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ValueError(f"width {self.width} must give each of {self.heads} heads a multiple of 4 channels")

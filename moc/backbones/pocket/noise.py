@@ -41,6 +41,9 @@ SCALES = (
 )
 
 
+KINDS = {"scales": SCALES, "white": WHITE}  # by `PocketConfig.noise`
+
+
 def draw_noise(
     shape: tuple[int, ...],
     latent_frames: int,
@@ -48,14 +51,17 @@ def draw_noise(
     *,
     generator: torch.Generator,
     device: torch.device | str = "cpu",
-    components: tuple[Component, ...] = SCALES,
+    components: tuple[Component, ...] | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Noise patches `[*shape, latent_frames * tokens_per_frame, patch_values]` of unit variance.
 
+    `components` are those of `config.noise` unless given.
+
     Raises:
         ValueError: the variances of `components` do not sum to one.
     """
+    components = KINDS[config.noise] if components is None else components
     if abs(sum(c.variance for c in components) - 1) > 1e-6:
         raise ValueError(f"variances must sum to 1, not {sum(c.variance for c in components)}")
     height, width = config.picture_height, config.picture_width

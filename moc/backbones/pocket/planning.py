@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
-from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flops
 from moc.config import MoCConfig
 from moc.errors import InputError
@@ -22,9 +22,7 @@ from moc.world.schema import FACT_ID, FACT_PAD, SLOT_NONE
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
 
-LONGEST_PIECE = 16  # latent frames: 8 s
 STEPS = 10
-SHIFT = 3.0
 WEIGHT_BYTES = 16 * 2**20
 
 Tokens = list[tuple[int, int]]
@@ -55,7 +53,7 @@ def cut_into_pieces(story: Storyboard, size: PocketConfig) -> list[Piece]:
     pieces: list[Piece] = []
     for shot in story.shots:
         total = latent_frames(shot, size)
-        count = -(-total // LONGEST_PIECE)
+        count = -(-total // LONGEST_SHOT)
         for i in range(count):
             frames = (i + 1) * total // count - i * total // count
             pieces.append(Piece(len(pieces) + 1, shot.number, frames, i > 0 or not shot.cut))
@@ -191,15 +189,17 @@ def _notes(story: Storyboard, size: PocketConfig, plans: list[ShotPlan]) -> list
         )
     if video.fps is not None and video.fps != size.fps:
         notes.append(f"the built-in model draws {size.fps} frames a second, not {video.fps:g}.")
+    if story.negative_prompt:
+        notes.append("the built-in model does not read negative_prompt.")
     for shot, plan in zip(story.shots, plans, strict=True):
         if abs(plan.seconds - shot.duration) > 1e-6:
             notes.append(
                 f"shot {shot.number} ({shot.id}): {shot.duration:g} s becomes {plan.seconds:g} s "
                 f"({plan.latent_frames} latent frames of {size.patch_frames / size.fps:g} s)."
             )
-        if plan.latent_frames > LONGEST_PIECE:
+        if plan.latent_frames > LONGEST_SHOT:
             notes.append(
-                f"shot {shot.number} ({shot.id}) is longer than the {LONGEST_PIECE * size.patch_frames / size.fps:g} s "
+                f"shot {shot.number} ({shot.id}) is longer than the {LONGEST_SHOT * size.patch_frames / size.fps:g} s "
                 "the built-in model was trained on and is drawn in pieces that continue each other."
             )
     return notes

@@ -21,7 +21,6 @@ from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise, shot_generator
 from moc.backbones.pocket.patches import unpatchify
 from moc.backbones.pocket.planning import (
-    SHIFT,
     STEPS,
     Piece,
     attention_of,
@@ -147,7 +146,7 @@ def render_stream(
     pieces = cut_into_pieces(story, size)
     by_shot = pieces_by_shot(pieces)
     steps = story.sampling.steps or STEPS
-    grid = timesteps(steps, SHIFT)
+    grid = timesteps(steps, size.shift)
     scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
     global_tokens, captions = _text(model, story, pieces)
     frames = [piece.frames for piece in pieces]
@@ -210,7 +209,7 @@ def render_joint(
     config = attention_of(story)
     pieces = cut_into_pieces(story, size)
     steps = story.sampling.steps or STEPS
-    grid = timesteps(steps, SHIFT)
+    grid = timesteps(steps, size.shift)
     scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
     global_tokens, captions = _text(model, story, pieces)
     layout = Memory.layout_of(model, config, [piece.frames for piece in pieces])
