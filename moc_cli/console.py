@@ -6,14 +6,16 @@ error included.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -63,6 +65,35 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             end(message, code, bool(kwargs.get("as_json")), places=hasattr(error, "problems"))
 
     return run
+
+
+class Verbs(TyperGroup):
+    """The group of all verbs: a wrong option is said as JSON too where `--json` stands among the words.
+
+    Options are read before a verb runs, so `guarded` does not see their mistakes; typer prints them on stderr.
+    """
+
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
+        """Read the words before the verb."""
+        self._words = list(args)
+        with self._told():
+            return super().make_context(info_name, args, *rest, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Read the words of the verb and run it."""
+        with self._told():
+            return super().invoke(ctx)
+
+    @contextlib.contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except Exception as error:
+            # what typer calls its usage errors differs between versions; `guarded` lets nothing else through
+            say = getattr(error, "format_message", None)
+            if say is not None and "--json" in self._words:
+                print_json({"error": say(), "exit_code": getattr(error, "exit_code", 2)})
+            raise
 
 
 def explain(error: Exception) -> tuple[str, int]:

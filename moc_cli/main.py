@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from moc_cli.console import INTERRUPTED, guarded
+from moc_cli.console import INTERRUPTED, Verbs, guarded
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.schema import schema
@@ -18,6 +18,7 @@ from moc_cli.train import train
 
 app = typer.Typer(
     name="moc",
+    cls=Verbs,
     help="Long, multi-shot videos whose later shots remember the earlier ones.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,

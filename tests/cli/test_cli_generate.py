@@ -74,6 +74,28 @@ def test_json_of_an_error(tmp_path: Path) -> None:
     assert "nix.yaml" in json.loads(result.stdout)["error"]
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["generate", "--json"], ["generate", "a.yaml", "--takes", "0", "--json"], ["generate", "--json", "--nix"],
+        ["generate", "a.yaml", "b.yaml", "--json"], ["train", "--json"], ["nix", "--json"], ["--nix", "--json"],
+        ["generate", "a.yaml", "--shots", "1", "--force", "--json"],
+    ],
+    ids=" ".join,
+)  # fmt: skip
+def test_json_of_a_wrong_command_line(words: list[str]) -> None:
+    result = moc_here(*words)
+    assert result.returncode == 2, shown(result)
+    data = json.loads(result.stdout)
+    assert data["exit_code"] == 2
+    assert data["error"]
+    assert result.stderr
+
+
+def test_wrong_command_lines_leave_stdout_alone() -> None:
+    assert moc_here("generate", "--takes", "0").stdout == ""
+
+
 def test_quiet_says_nothing(story: Path, tmp_path: Path) -> None:
     result = moc_here("generate", story, "--out", tmp_path / "run", "--quiet")
     assert (result.returncode, result.stdout, result.stderr) == (0, "", "")
