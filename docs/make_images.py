@@ -273,10 +273,12 @@ def _routes(folder: Path, path: Path) -> None:
     import matplotlib.pyplot as plt
 
     with np.load(folder / "routing.npz") as arrays:
-        counts = arrays["counts"].sum(axis=(0, 1), dtype=np.float64)
         of_shot, numbers, ids = arrays["chunk_shot"], arrays["shot_numbers"], arrays["shot_ids"]
-    member = (of_shot[None, :] == numbers[:, None]).astype(np.float64)
-    links = member @ counts @ member.T
+        member = (of_shot[None, :] == numbers[:, None]).astype(np.float64)
+        links = np.zeros((len(numbers), len(numbers)))
+        for row, number in enumerate(numbers):  # a row of shots: the links of one shot, by the shot that they lead to
+            to_chunks = arrays[f"counts_{number:02d}"].sum(axis=(0, 1, 2), dtype=np.float64)
+            links[row] = member[:, : len(to_chunks)] @ to_chunks
     share = links / links.sum(axis=1, keepdims=True).clip(min=1)
     figure, axes = plt.subplots(figsize=(7, 6), dpi=110)
     picture = axes.imshow(np.where(share > 0, share, np.nan), cmap="YlOrBr", vmin=0, vmax=1)

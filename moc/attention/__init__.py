@@ -95,6 +95,10 @@ def attend(
     """
     resolved = resolve_range(layout, q_range)
     _check(q_BHLD, k_BHLD, v_BHLD, layout, routing, resolved)
+    if config.chunk_tokens != layout.chunk_tokens:
+        raise ValueError(
+            f"the layout is cut into chunks of {layout.chunk_tokens}, the config asks for {config.chunk_tokens}"
+        )
     if backend not in BACKENDS:
         raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
     indices = None if routing is None else routing.indices
@@ -190,3 +194,6 @@ def _check(
                 f"routing must be int32 {[batch, heads, rows]} + [width] on {q.device}, got {indices.dtype} "
                 f"{list(indices.shape)} on {indices.device}"
             )
+        # on a GPU the look would wait for the queue; routes of `route` need none
+        if indices.numel() and not indices.is_cuda and int(indices.max()) >= layout.num_chunks:
+            raise ValueError(f"routing names chunk {int(indices.max())}, the layout has {layout.num_chunks}")

@@ -327,6 +327,10 @@ def test_what_no_backend_can_do_is_refused() -> None:
     refused(ValueError, r"queries must be \[batch, heads, length, head_dim\], got \[2, 84, 8\]", q[:, 0], k, v)
     refused(ValueError, "one of auto, reference, portable, triton, got 'cuda'", q, k, v, backend="cuda")
     refused(NotImplementedError, '"triton" needs tensors on CUDA, got cpu', q, k, v, backend="triton")
+    far = Routing(torch.full_like(routing.indices, layout.num_chunks))
+    refused(ValueError, f"routing names chunk {layout.num_chunks}, the layout has", q, k, v, routing=far)
+    with pytest.raises(ValueError, match="cut into chunks of 16, the config asks for 8"):
+        attend(q, k, v, layout, routing, config.replace(chunk_tokens=8))
     refused(ValueError, r"q_range must lie within 0:84, got -1:84", q, k, v, q_range=(-1, 84))
     wide = Routing(routing.indices.long())
     refused(ValueError, r"routing must be int32 \[2, 2, 84\]", q, k, v, routing=wide)

@@ -7,7 +7,7 @@ Training reads the doubled stream, rendering reads kept keys and values. Both ar
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
@@ -17,7 +17,7 @@ from torch import Tensor
 from moc.attention import attend
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
-from moc.backbones.pocket.stream import Memory, restore
+from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 from moc.routing import Routing, route
@@ -90,6 +90,13 @@ class Story:
     ],
     ids=str,
 )
+def restore(memory: Memory, latents: Mapping[int, Tensor], captions: Mapping[int, Tensor], before: int) -> None:
+    """Rebuild the memory of finished shots below `before` from their clean patches, in story order."""
+    for number in sorted(latents):
+        if number < before and number not in memory.finished:
+            memory.shot(number, captions[number]).finish(latents[number])
+
+
 def test_streaming_is_one_pass_over_the_whole_stream(changes: dict[str, object]) -> None:
     config = POCKET.replace(**changes)
     story = Story([2, 3, 1, 2], batch=2)

@@ -7,7 +7,7 @@ shot after it. A new shot's rows are the only ones computed while it is denoised
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -211,10 +211,3 @@ class ShotPass:
         if record and self.on_route is not None:
             self.on_route(layer, routing, self.layout, rows)
         return attend(q, keys, values, self.layout, routing, config, q_range=rows)
-
-
-def restore(memory: Memory, latents: Mapping[int, Tensor], captions: Mapping[int, Tensor], before: int) -> None:
-    """Rebuild the memory of finished shots below `before` from their clean patches, in story order."""
-    for number in sorted(latents):
-        if number < before and number not in memory.finished:
-            memory.shot(number, captions[number]).finish(latents[number])
