@@ -1,14 +1,12 @@
 """What is made from finished shots: clips, the whole video, the contact sheet and the routing file.
 
-Everything reads the shot files one at a time, so the length of a story does not count against memory, but for the
-summed routing counts. Torch-free.
+Everything reads the shot files one at a time, so the number of shots does not count against memory. Torch-free.
 """
 
 from __future__ import annotations
 
-import itertools
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -89,45 +87,36 @@ def write_contact_sheet(folder: RunFolder, states: Mapping[int, ShotState], *, t
 
 
 def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
-    """Write `routing.npz`: who chose whom, counted.
+    """Write `routing.npz`: who chose whom, counted. One shot is in memory at a time, however long the story.
 
     Arrays, for a story of S shots, C video chunks, N layers and H heads:
-        counts: uint32 `[N, H, C, C]`, routed links from query chunk (row) to key chunk (column), over all steps.
-        steps_NN: uint32 `[steps, N, H, chunks of shot NN, chunks so far]`, the same for each step of one shot.
+        counts_NN: uint32 `[N, H, chunks of shot NN, chunks so far]`, routed links from query chunk (row) to key chunk
+            (column), over all steps; attention that looks ahead counts to all C chunks.
+        steps_NN: uint32 `[steps, N, H, chunks of shot NN, chunks so far]`, the same for each step.
         chunk_shot: int32 `[C]`, the 1-based shot of each chunk.
         shot_numbers: int32 `[S]`; shot_ids: `[S]` text.
-        axes: text, what the axes of `counts` mean.
+        axes: text, what the axes of `counts_NN` mean.
     """
     numbers = sorted(states)
-    ids = [states[n].note.id for n in numbers]
-    routing = {n: states[n].routing.sum(axis=0, dtype=np.uint32) for n in numbers}
-    chunk_shot = np.repeat(np.array(numbers, np.int32), [routing[n].shape[2] for n in numbers])
-    layers, heads = routing[numbers[0]].shape[:2]
-    counts = np.zeros((layers, heads, len(chunk_shot), len(chunk_shot)), np.uint32)
-    row = 0
-    for part in routing.values():
-        counts[:, :, row : row + part.shape[2], : part.shape[3]] = part
-        row += part.shape[2]
-    fixed = {
-        "counts": counts,
-        "chunk_shot": chunk_shot,
-        "shot_numbers": np.array(numbers, np.int32),
-        "shot_ids": np.array(ids),
-        "axes": np.array(["layer", "head", "query chunk", "key chunk"]),
-    }
-    with atomic(folder.routing) as temporary:
-        _write_npz(temporary, fixed, [(f"steps_{n:02d}", states[n]) for n in numbers])
+    chunks = []
+    with atomic(folder.routing) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+        for number in numbers:
+            steps = states[number].routing
+            chunks.append(steps.shape[3])
+            _add_array(archive, f"counts_{number:02d}", steps.sum(axis=0, dtype=np.uint32))
+            _add_array(archive, f"steps_{number:02d}", steps)
+        _add_array(archive, "chunk_shot", np.repeat(np.array(numbers, np.int32), chunks))
+        _add_array(archive, "shot_numbers", np.array(numbers, np.int32))
+        _add_array(archive, "shot_ids", np.array([states[number].note.id for number in numbers]))
+        _add_array(archive, "axes", np.array(["layer", "head", "query chunk", "key chunk"]))
 
 
-def _write_npz(path: Path, arrays: Mapping[str, np.ndarray], shots: Sequence[tuple[str, ShotState]]) -> None:
-    """`np.savez_compressed`, but for the routing of the shots, which is read when its turn comes."""
-    later = ((name, state.routing) for name, state in shots)
-    with zipfile.ZipFile(path, "w") as archive:
-        for name, array in itertools.chain(arrays.items(), later):
-            entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, so that equal counts give equal bytes
-            entry.compress_type = zipfile.ZIP_DEFLATED
-            with archive.open(entry, "w", force_zip64=True) as file:
-                np.lib.format.write_array(file, array, allow_pickle=False)
+def _add_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
+    """One more array of an `.npz` file, as `np.savez_compressed` writes it."""
+    entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, so that equal counts give equal bytes
+    entry.compress_type = zipfile.ZIP_DEFLATED
+    with archive.open(entry, "w", force_zip64=True) as file:
+        np.lib.format.write_array(file, array, allow_pickle=False)
 
 
 def _frames(state: ShotState) -> np.ndarray:

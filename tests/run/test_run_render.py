@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -13,7 +15,9 @@ from PIL import Image
 
 from moc.errors import InputError, MocError
 from moc.run import Listener, Outcome, Request, RunFolder, merged_story, plan_story, render, resume_hint, story_of_run
+from moc.run.assemble import write_routing
 from moc.run.lock import locked
+from moc.run.state import ShotState
 from moc.storyboard import load_storyboard
 from moc.video import read_frames
 
@@ -92,14 +96,31 @@ def test_routing_counts(story: Path, out: Path) -> None:
         chunk_shot = routing["chunk_shot"]
         assert chunk_shot.tolist() == [1] * 4 + [2] * 2 + [3] * 4 + [4] * 2
         assert routing["shot_ids"].tolist() == ["s1", "s2", "s3", "s4"]
-        counts = routing["counts"]
-        assert counts.shape == (2, 3, 12, 12)
+        assert routing["shot_numbers"].tolist() == [1, 2, 3, 4]
         for number, state in states.items():
             steps = routing[f"steps_{number:02d}"]
             np.testing.assert_array_equal(steps, state.routing)
-            rows = counts[:, :, chunk_shot == number]
-            np.testing.assert_array_equal(rows[..., : steps.shape[-1]], steps.sum(0))
-            assert not rows[..., steps.shape[-1] :].any()
+            np.testing.assert_array_equal(routing[f"counts_{number:02d}"], steps.sum(0))
+            assert steps.shape[1:] == (2, 3, (chunk_shot == number).sum(), (chunk_shot <= number).sum())
+
+
+def test_routing_memory_does_not_grow_with_the_story(tmp_path: Path) -> None:
+    """Twenty shots that look at all four hundred chunks need no more than two of them at once."""
+    counts = np.ones((2, 4, 4, 20, 400), np.uint32)
+
+    class Long(ShotState):
+        routing = property(lambda _: counts.copy())  # type: ignore[assignment]
+        note = SimpleNamespace(id="long")  # type: ignore[assignment]
+
+    folder = RunFolder(tmp_path)
+    tracemalloc.start()
+    write_routing(folder, {n: Long(tmp_path / f"{n}.npz", n, None) for n in range(1, 21)})
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 4 * counts.nbytes
+    with np.load(folder.routing) as routing:
+        assert routing["counts_20"].sum() == counts.sum()
+        assert len(routing["chunk_shot"]) == 400
 
 
 def test_same_seed_same_bytes(story: Path, tmp_path: Path) -> None:
