@@ -28,6 +28,13 @@ from moc.training.data import RoutedAttention, make_piece
 POCKET = MoCConfig.preset("pocket")
 
 
+def restore(memory: Memory, latents: Mapping[int, Tensor], captions: Mapping[int, Tensor], before: int) -> None:
+    """Rebuild the memory of finished shots below `before` from their clean patches, in story order."""
+    for number in sorted(latents):
+        if number < before and number not in memory.finished:
+            memory.shot(number, captions[number]).finish(latents[number])
+
+
 def assert_close(got: Tensor, expected: Tensor) -> None:
     """Equal up to the rounding of float32 over a few layers; values are of the order of one."""
     torch.testing.assert_close(got, expected, rtol=2e-4, atol=2e-4)
@@ -90,13 +97,6 @@ class Story:
     ],
     ids=str,
 )
-def restore(memory: Memory, latents: Mapping[int, Tensor], captions: Mapping[int, Tensor], before: int) -> None:
-    """Rebuild the memory of finished shots below `before` from their clean patches, in story order."""
-    for number in sorted(latents):
-        if number < before and number not in memory.finished:
-            memory.shot(number, captions[number]).finish(latents[number])
-
-
 def test_streaming_is_one_pass_over_the_whole_stream(changes: dict[str, object]) -> None:
     config = POCKET.replace(**changes)
     story = Story([2, 3, 1, 2], batch=2)
