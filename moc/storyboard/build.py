@@ -8,7 +8,7 @@ from typing import Any
 
 from moc.config import MoCConfig
 from moc.storyboard import nodes
-from moc.storyboard.kinds import Identifier, Kind, Mismatch, Text
+from moc.storyboard.kinds import Identifier, Kind, Mismatch, Text, near_identifier
 from moc.storyboard.model import (
     DESCRIPTION,
     MAX_CHARACTERS,
@@ -197,6 +197,8 @@ class _Reader:
                 Identifier().read(nodes.Scalar(mark, name))
             except Mismatch as wrong:
                 self.report(mark, label, f"id {wrong}")
+                if near := near_identifier(name):
+                    found.setdefault(near, "")  # nor are those of the id that was suggested
             text = self.scalar(value, DESCRIPTION, label, shown(name))
             if text is not _ABSENT and isinstance(value, nodes.Scalar):
                 found[name] = text

@@ -54,6 +54,12 @@ def clean_text(text: str) -> str:
     return joined
 
 
+def near_identifier(text: str) -> str:
+    """The identifier that is most like `text`: "Zoë 1" -> "zoe-1"; "" where nothing of it can be kept."""
+    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    return re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")
+
+
 @dataclass(frozen=True)
 class Text:
     """Words: white space is joined, `limit` is in characters, `empty` allows none."""
@@ -82,8 +88,7 @@ class Identifier:
         if len(text) > IDENTIFIER_LIMIT:
             raise Mismatch(f"{shown(text)} has {len(text)} characters, at most {IDENTIFIER_LIMIT} are allowed")
         if not IDENTIFIER.fullmatch(text):
-            plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-            near = re.sub(r"[^a-z0-9_]+", "-", plain).strip("-_")
+            near = near_identifier(text)
             hint = f"; try '{near}'" if near else ""
             raise Mismatch(f"{shown(text)} may hold only lower-case letters, digits, '-' and '_'{hint}")
         return text
