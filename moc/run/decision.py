@@ -19,6 +19,9 @@ from moc.run.request import Request, command, merged_story
 from moc.run.selection import format_shots, named_shots, parse_shots, parse_takes
 from moc.run.state import looks_ahead
 from moc.storyboard import Storyboard
+from moc.storyboard.model import MAX_SEED
+
+MAX_TAKES = 99
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,10 @@ def check(request: Request) -> Asked:
         MocError: the model can't draw the story.
     """
     check_device(request.device)
-    if request.takes < 1:
-        raise InputError(f"--takes must be at least 1, got {request.takes}.")
+    if not 1 <= request.takes <= MAX_TAKES:
+        raise InputError(f"--takes must be from 1 to {MAX_TAKES}, got {request.takes}.")
+    if request.seed is not None and not 0 <= request.seed <= MAX_SEED:
+        raise InputError(f"--seed must be from 0 to {MAX_SEED}, got {request.seed}.")
     given = (("--shots", request.shots), ("--use-take", request.use_takes), ("--force", request.force))
     together = [name for name, value in given if value]
     together = together if len(together) > 1 or not request.resume else [*together, "--resume"]

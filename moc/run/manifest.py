@@ -58,7 +58,9 @@ MANIFEST = {
     "files": Table(r"video\.mp4|contact_sheet\.png|routing\.npz", _DIGEST),
     "clips": Table(f"shots/{CLIP}", {"of": _DIGEST, "sha256": _DIGEST}),
     "overrides": Table(".*", str),
-    "job": optional({"shots": [_NUMBER], "takes": whole(1, 99), "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED))}),
+    "job": optional(
+        {"shots": [_NUMBER], "takes": whole(1, 999_999), "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED))}
+    ),
     "storyboard": {"shots": [dict]},
     "timings": lambda value: fault(value, dict) is None and fault(value.get("shots", {}), Table(".*", float)) is None,
 }

@@ -32,7 +32,7 @@ def resume_hint(request: Request) -> str:
         manifest = None
     if manifest is None:
         return "Stopped before anything was drawn."
-    if manifest["status"] == "finished":
+    if manifest["status"] == "finished":  # and under --force not yet thrown away
         return f"Stopped; {request.out} is as it was."
     kept, total = len(manifest["shots"]), len(manifest["storyboard"]["shots"])
     return f"Stopped; {kept} of {total} shots are kept. Go on with: {command(request, '--resume')}"

@@ -116,6 +116,17 @@ def test_words_that_are_not_understood(tmp_path: Path) -> None:
     assert not (tmp_path / "runs").exists()
 
 
+def test_dry_run_of_takes(story: Path, tmp_path: Path) -> None:
+    options = ["generate", story, "--out", tmp_path / "run", "--takes", "3", "--dry-run"]
+    plan = json.loads(moc_here(*options, "--json").stdout)
+    assert plan["draw"] == [1, 2, 3, 4]
+    assert plan["takes"] == [[number, take] for take in (2, 3) for number in range(1, 5)]
+    assert plan["total"]["flops_to_draw"] == 3 * sum(shot["flops"] for shot in plan["shots"])
+    assert "0.012" in moc_here(*options).stdout
+    assert_fails(moc_here(*options, "--force", "--resume"), 2, "together")
+    assert names(tmp_path) == ["tale.yaml"]
+
+
 def test_snapped_durations_are_said(tmp_path: Path) -> None:
     data = story_data(1)
     data["shots"][0]["duration"] = "1.3s"

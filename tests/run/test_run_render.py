@@ -428,6 +428,7 @@ def test_repetition_is_the_same_in_every_byte(story: Path, out: Path) -> None:
     ("options", "words"),
     [
         ({"device": "tpu"}, "tpu"), ({"device": "cuda:9999"}, "cuda"), ({"takes": 0}, "--takes"),
+        ({"takes": 100}, "from 1 to 99"), ({"shots": "1", "seed": 2**63}, "--seed must be"),
         ({"shots": "9"}, "1 to 4"), ({"use_takes": "1:2"}, "no run"), ({"overrides": {"model": "nix"}}, "known are"),
         ({"overrides": {"model": "no/such.safetensors"}}, "does not exist"),
         ({"overrides": {"global_prompt": "impossible"}}, "impossible"), ({"shots": "3"}, "needs the shots before it"),
