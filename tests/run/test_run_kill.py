@@ -122,6 +122,28 @@ def test_killed_at_every_rename(tmp_path: Path, job: Job, after: bool) -> None:
     assert number > 5
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_while_throwing_away(tmp_path: Path, after: bool) -> None:
+    """--force over another run: until its first shot is done the old run is whole, and --force again always ends it."""
+    story, old, calm = write_story(tmp_path / "tale.yaml", story_data(3)), tmp_path / "old", tmp_path / "calm"
+    whole(story, old)
+    write_story(story, story_data(2))
+    whole(story, calm)
+    number, killed = 0, True
+    while killed:
+        number += 1
+        out = tmp_path / f"{number}"
+        subprocess.run(["cp", "-r", old, out], check=True)
+        killed = killed_at_rename(lambda *places: whole(*places, force=True), story, out, number, after=after)
+        if killed and number == 1 and not after:
+            assert not (out / "latents/01.npz").exists(), "the first rename is that of the new manifest"
+        if killed:
+            whole(story, out, force=True)
+        assert bytes_of(out) == bytes_of(calm), f"rename {number}"
+    assert number > 5
+
+
 @pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.slow) for seed in range(1, 20))])
 def test_killed_at_random(tmp_path: Path, seed: int) -> None:
     rng = random.Random(seed)
