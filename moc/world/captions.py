@@ -243,7 +243,7 @@ class _Writer:
             together = self.verb(does, "plural")
             if self.maybe(0.6):
                 return f"{{{first}}} and {{{second}}} {together}"
-            return f"{{{first}}} {self.verb(does, 'third')} {self.rng.choice(('with', 'beside'))} {{{second}}}"
+            return f"{{{first}}} {self.verb(does, 'third')} {self.rng.choice(('with', 'together with'))} {{{second}}}"
         if other == "stand" and self.maybe(0.4):
             return f"{{{first}}} {self.verb(does, 'third')} near {{{second}}}"
         one, two = self.clause(first, does), self.clause(second, other)

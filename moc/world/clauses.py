@@ -43,7 +43,7 @@ class Event:
 
     Attributes:
         what: "name" ({mira}), "kind" (a dog), "pronoun", "fact", "action", "place", "fitting", "and", "companion"
-            (with, beside), "preposition", "clause" (while, who), "stop" (end of a sentence), "silent" (known, without
+            (with), "preposition", "clause" (while, who), "stop" (end of a sentence), "silent" (known, without
             effect), "undrawn" (known, but the world has no such value) or "unknown".
         text: the words that say it.
         attribute, value: for facts; `value` also for the kind, pronoun, action, place, and the colour of a fitting.

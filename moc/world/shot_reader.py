@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from moc.world.clauses import Event, read_clauses
 from moc.world.schema import CAMERAS, CHARACTER_ATTRIBUTES, MAX_CAST
 from moc.world.subjects import Act, Subjects
-from moc.world.vocabulary import IDLE, camera_value, nearest_words
+from moc.world.vocabulary import IDLE, PREPOSITIONS, camera_value, nearest_words
 from moc.world.written import SHOT_DEFAULTS, WORDY, Log, ShotText, Words, place_of, scene_fact
 
 if TYPE_CHECKING:
@@ -129,6 +129,8 @@ class ShotReader:
             act = Act(event.value, event.strength, self.log.add(event.text))
             self.acts.append((act, event.text))
             self.subjects.act(act)
+            if event.text.split()[-1] in PREPOSITIONS or event.text.startswith("approach"):
+                self.subjects.link("preposition", event.text)  # "walks past {leo}": he does not walk
         elif what == "unknown":
             known = event.text in self.story.people
             self.log.add(event.text) if known else self.log.unknown.append(event.text)

@@ -1,9 +1,10 @@
 """Who does what in one shot: verbs find their subjects here. Torch-free.
 
 The rules, by example: "{mira} and {leo} walk" (a group shares its verb); "{mira} reads while {leo} sleeps" (a verb goes
-to the latest mention); "{mira} walks with {leo}" (a companion does the same); "{mira} waves at {leo} and smiles" (after
-"and" the subject goes on, the object of a preposition does not take over); "reading a book, {mira} waits" (a verb in
-front waits for its subject).
+to the latest mention); "{mira} walks with {leo}" (a companion does the same); "{mira} walks past {leo}" (whom a
+preposition names does not); "{mira} waves at {leo} and smiles" (after "and" the subject goes on, the object of a
+preposition does not take over); "reading a book, {mira} waits", "passing by {leo}, {mira} waits" (a verb in front waits
+for its subject).
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from dataclasses import dataclass, field
 from moc.world.vocabulary import IDLE
 
 _JOINT = ("walk", "run", "dance")  # done together with a direct object
+_SHOWING = ("of", "on", "from")  # whom they name first is the subject: "a portrait of {mira}", "focus on {mira}"
 
 
 @dataclass(frozen=True)
@@ -44,12 +46,17 @@ class Subjects:
         self._latest: _Group | None = None  # who was mentioned last
         self._early: list[Act] = []  # verbs before any mention
         self._link = ""
+        self._comma = False  # whether that joining word is a comma
+        self._who = False  # whether a relative clause about the latest mention goes on
 
     def link(self, what: str, text: str) -> None:
         """A joining word: "and", "companion", "preposition" or "clause" (`Event.what`)."""
-        self._link = what
+        self._link, self._comma = what, text == ","
+        if what == "preposition" and text in _SHOWING and self._subject is None:
+            self._link = ""
         if what == "clause":
-            if text not in ("who", "whose", "which"):
+            self._who = text in ("who", "whose", "which")
+            if not self._who:
                 self._latest = self._subject
             self._link = ""
 
@@ -64,22 +71,26 @@ class Subjects:
             self._latest.closed = True
 
     def stop(self) -> None:
-        """A sentence ends: the subject is who is spoken of."""
-        self._latest, self._link = self._subject, "stop"
+        """A sentence ends: the subject is who is spoken of, or else who was mentioned."""
+        self._subject = self._subject or self._latest
+        self._latest, self._link, self._who = self._subject, "stop", False
 
     def mention(self, name: str) -> None:
         """A character is named."""
         if name not in self.cast:
             self.cast.append(name)
         latest, subject = self._latest, self._subject
-        if self._link == "and" and latest is not None and not (latest.acts or latest.closed):
+        self._who = False
+        if self._link == "and" and self._comma and subject is None:  # "walking past {leo}, {mira} ..."
+            self._take_over(self._new([name]))
+        elif self._link == "and" and latest is not None and not (latest.acts or latest.closed):
             latest.members.append(name)
         elif self._link == "companion" and subject is not None:
             self._latest = self._new([name], companion_of=subject)
         elif self._link == "act" and subject is not None:  # "{mira} walks {rex}", "{mira} meets {leo}"
             joint = bool(subject.acts) and subject.acts[-1].value in _JOINT
             self._latest = self._new([name], companion_of=subject if joint else None)
-        elif self._link == "preposition" and subject is not None:
+        elif self._link == "preposition":
             self._latest = self._new([name])
         else:
             follows = subject if self._link == "and" else None
@@ -93,24 +104,29 @@ class Subjects:
                 self.cast.append(name)
         if self._subject is None or self._subject.members != names:
             self._take_over(self._new(list(names)))
-        self._latest, self._link = self._subject, ""
+        self._latest, self._link, self._who = self._subject, "", False
 
     def act(self, act: Act) -> None:
         """A verb (or a thing in somebody's hands)."""
-        latest, subject = self._latest, self._subject
+        latest = self._latest
         if latest is None:
             self._early.append(act)
-        elif subject is not None and (
-            self._link == "and" or (latest.companion_of is subject and not subject.acts and not latest.acts)
-        ):
-            subject.acts.append(act)
-            self._latest = subject
         else:
-            latest.acts.append(act)
-        self._link = "act"
+            subject = self._subject = self._subject or latest
+            # "{mira} near {leo} waves": it is she who does; but "{mira} near {leo}, who waves"
+            idle = not (self._who or subject.acts or subject.closed or latest.acts)
+            if self._link == "and" or idle:
+                self._latest = subject
+                subject.acts.append(act)
+            else:
+                latest.acts.append(act)
+        self._link, self._comma = "act", False
 
     def actions(self) -> dict[str, Act]:
         """What each member of the cast does: the firmest act, the first among equals, or standing (word -1)."""
+        if self._early and self._groups:  # "walking past {leo}", and nobody else comes
+            self._groups[0].acts.extend(self._early)
+            self._early = []
         return {name: self._best(name) for name in self.cast}
 
     def _best(self, name: str) -> Act:

@@ -154,6 +154,7 @@ LONGEST_PHRASE = max(map(len, LEXICON))
 DETERMINERS = frozenset(w.DETERMINERS.split())
 POSSESSIVES = frozenset(w.POSSESSIVES.split())
 HAVING = frozenset(split_list(w.HAVING))
+PREPOSITIONS = frozenset(split_list(w.PREPOSITIONS))
 COMPANION = frozenset(split_list(w.COMPANION))
 DRESSED = frozenset(split_list(w.DRESSED))
 

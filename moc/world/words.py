@@ -339,7 +339,7 @@ HAVING = (
     "puts away, tunes, buys, buying, folds, shakes, unfolds, dressed, clad, dresses"
 )
 DRESSED = "wears, wearing, wear, wore, dressed, clad, dresses, in"
-COMPANION = "with, beside, next to, alongside, together with, by side of, along with"
+COMPANION = "with, alongside, together with, along with"
 PREPOSITIONS = (
     "in, at, to, toward, towards, past, behind, near, for, of, around, about, after, opposite, before, on, from, "
     "in front of, like, against, between, beside, next to, alongside, together with, by side of, along with, by, "

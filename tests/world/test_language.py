@@ -112,6 +112,16 @@ def test_descriptions(text: str, expected: dict[str, str]) -> None:
         ("{mira} waves at {leo} and runs", {"mira": "wave", "leo": "stand"}),
         ("{mira} sits next to {leo}, who plays the guitar", {"mira": "sit", "leo": "guitar"}),
         ("{mira} sits down and reads an old book", {"mira": "read"}),
+        ("{mira} approaches {leo}", {"mira": "walk", "leo": "stand"}),
+        ("{mira} passes by {leo} and dances", {"mira": "dance", "leo": "stand"}),
+        ("{mira} dances alongside {leo}", {"mira": "dance", "leo": "dance"}),
+        ("{mira} near {leo} waves", {"mira": "wave", "leo": "stand"}),
+        ("{mira} near {leo}, who waves", {"mira": "stand", "leo": "wave"}),
+        ("Walking past {leo}, {mira} smiles", {"mira": "walk", "leo": "stand"}),
+        ("Passing by {leo}", {"leo": "walk"}),
+        ("Behind {leo}, {mira} dances", {"mira": "dance", "leo": "stand"}),
+        ("Close-up of {leo}, {mira} dancing", {"mira": "dance", "leo": "dance"}),
+        ("Pan to {leo}. He waves", {"leo": "wave"}),
         ("{mira} walks her dog", {"mira": "walk", "rex": "walk"}),
         ("Reading a book, {mira} waits for {leo}", {"mira": "read", "leo": "stand"}),
         ("{mira} and {leo} sit; she drinks tea and he reads", {"mira": "drink", "leo": "read"}),
@@ -132,6 +142,14 @@ def test_descriptions(text: str, expected: dict[str, str]) -> None:
 )
 def test_who_does_what(prompt: str, expected: dict[str, str]) -> None:
     assert actions(story(prompt)) == expected
+
+
+@pytest.mark.parametrize(
+    "joining", ["past", "to", "at", "towards", "beside", "behind", "near", "for", "from", "next to"]
+)
+def test_whom_a_preposition_names_does_not_do_it_too(joining: str) -> None:
+    assert actions(story(f"{{mira}} walks {joining} {{leo}}")) == {"mira": "walk", "leo": "stand"}
+    assert actions(story(f"near {{mira}}, {{leo}} runs {joining} the gate")) == {"mira": "stand", "leo": "run"}
 
 
 def test_pronouns_reach_back_to_earlier_shots() -> None:
