@@ -101,7 +101,10 @@ def test_equal_scores_go_to_the_lowest_rank(k: int) -> None:
     ranges = Candidates(*(torch.full((8,), n, dtype=torch.int32) for n in (140, 0, 0)))
     ranges.limit.copy_(torch.tensor([140, 139, 128, 65, 64, 63, 2, 0]))
     ranges.low[1], ranges.high[1] = 2, 100
-    for keys in (few.expand(-1, -1, -1, 16), few.mul(0).expand(-1, -1, -1, 16), few.cumsum(2).expand(-1, -1, -1, 16)):
+    late = few.mul(0)  # equals in the first tile, some of which give way to better ones of later tiles
+    late[:, :, [70, 100, 130]] = torch.tensor([1.0, 2.0, 1.0])[:, None]
+    for values in (few, few.mul(0), few.cumsum(2), late):
+        keys = values.expand(-1, -1, -1, 16)
         assert torch.equal(fused(q, keys, ranges, k).long(), plain(q, keys, ranges, k))
 
 
