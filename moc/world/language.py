@@ -44,6 +44,7 @@ from moc.world.written import (
     Thing,
     Words,
     fresh_name,
+    head_noun,
     place_of,
     scene_fact,
     tidy_hat,
@@ -141,8 +142,18 @@ class StoryReader:
 
     def near_kind(self, event: Event, where: str) -> None:
         """Says so when a kind is only the nearest one: "a fox"."""
-        if event.text.split()[-1] in split_list(KINDS_NEAR.get(event.value, "")):
-            self.notes.append(f"{where}: a {event.text} is drawn as a {event.value}")
+        near = split_list(KINDS_NEAR.get(event.value, ""))
+        if any(f" {event.text}".endswith(f" {kind}") for kind in near):  # "robot fox" and "guinea pig" too
+            article = "an" if event.text[0] in "aeiou" else "a"
+            self.notes.append(f"{where}: {article} {event.text} is drawn as a {event.value}")
+
+    def assumed(
+        self, where: str, name: str, what: str, events: Sequence[Event], main: str, known: Iterable[str]
+    ) -> None:
+        """Says what is drawn where a description names no kind or place (`what`) that the world has."""
+        noun = head_noun(events, name)
+        wrong = f"'{noun}' is not a {what} it knows" if noun else f"no {what} is named"
+        self.notes.append(f"{where}: {wrong}; {name} is drawn as a {main}; {what}s: {', '.join(known)}")
 
     def undrawn(self, log: Log, event: Event, where: str) -> None:
         """A known word for what the world does not have: "a black coat"."""
@@ -170,7 +181,8 @@ class StoryReader:
     def _read_character(self, name: str, text: str) -> Thing:
         person, log, other, pronoun = Thing(name), Log(), False, ""
         where = f"characters.{name}"
-        for event in read_clauses(text):
+        events = read_clauses(text)
+        for event in events:
             if event.what == "unknown":
                 log.add(event.text) if event.text == name.lower() else log.unknown.append(event.text)
             elif event.what == "kind" and person.main in ("", event.value):
@@ -199,7 +211,7 @@ class StoryReader:
             named = entry.value if entry and entry.part == "kind" else ""
             person.main = named or {"he": "man", "it": "robot"}.get(pronoun, "woman")
             if not named:
-                self.notes.append(f"{where}: no kind is named, taken for a {person.main}; kinds: {', '.join(KINDS)}")
+                self.assumed(where, name, "kind", events, person.main, KINDS)
         return person
 
     def _read_scene(self, name: str, text: str) -> Thing:
@@ -209,9 +221,7 @@ class StoryReader:
         scene.main = place_of(events) or (entry.value if entry and entry.part == "place" else "")
         if not scene.main:
             scene.main = self.defaults.get("place", "park")
-            self.notes.append(
-                f"scenes.{name}: no place is named, taken for a {scene.main}; places: {', '.join(PLACES)}"
-            )
+            self.assumed(f"scenes.{name}", name, "place", events, scene.main, PLACES)
         for event in events:
             if event.what == "unknown":
                 log.unknown.append(event.text)

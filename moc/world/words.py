@@ -87,10 +87,11 @@ KINDS = {
 }
 # Drawn as the nearest kind there is; a note says so.
 KINDS_NEAR = {
-    "cat": "tiger, lion, lioness, leopard, panther, lynx",
-    "dog": "fox, wolf, coyote, jackal",
-    "rabbit": "mouse, squirrel, hamster, hedgehog, guinea pig",
-    "bear": "panda, koala, badger, raccoon",
+    "cat": "tiger, lion, lioness, leopard, panther, lynx, cheetah, jaguar, puma, cougar, bobcat, lemur, meerkat",
+    "dog": "fox, wolf, coyote, jackal, hyena, dingo, deer, fawn",
+    "rabbit": "mouse, squirrel, hamster, hedgehog, guinea pig, rat, chipmunk, gerbil, chinchilla, kangaroo, weasel",
+    "bear": "panda, koala, badger, raccoon, grizzly, penguin, otter, beaver, monkey, gorilla, chimpanzee, sloth, "
+    "elephant, walrus, hippo",
     "robot": "cyborg, golem",
 }
 KIND_PLURALS = {
@@ -151,7 +152,9 @@ SIZES = {
 # ---------------------------------------------------------------------- places
 PLACES = {
     "cafe": "cafe, coffee shop, coffee house, coffeehouse, coffee bar, diner, bakery, tea room, tearoom, teahouse, "
-    "tea house, restaurant, bistro, patisserie, cafeteria, corner cafe, ice cream parlour, canteen",
+    "tea house, restaurant, bistro, patisserie, cafeteria, corner cafe, ice cream parlour, canteen, delicatessen, "
+    "deli, pastry shop, cake shop, sweet shop, candy shop, chocolate shop, sandwich shop, snack bar, pizzeria, "
+    "grocery, grocery store, corner shop, corner store",
     "river": "river, riverbank, river bank, riverside, river side, canal, lake, lakeside, lake shore, lakeshore, "
     "bridge, stream, brook, creek, waterside, water edge, quay, embankment, towpath, waterfront",
     "street": "street, road, lane, avenue, alley, alleyway, square, market, market square, town square, marketplace, "
@@ -169,7 +172,11 @@ PLACES = {
     "park": "park, garden, meadow, playground, field, lawn, orchard, city park, botanical garden, backyard",
 }
 # Words that name a place only when nothing more telling does ("on a rooftop above the city").
-PLACES_VAGUE = {"street": "town, city, village, downtown, neighbourhood, neighborhood", "kitchen": "house, room"}
+PLACES_VAGUE = {
+    "cafe": "shop, store",
+    "street": "town, city, village, downtown, neighbourhood, neighborhood",
+    "kitchen": "house, room",
+}
 
 WALLS = (
     "wall, walls, walled, facade, facades, paint, painted walls, wallpaper, backdrop, plaster, house fronts, "
@@ -379,8 +386,9 @@ SILENT_NOUNS = (
     "word, words, secret, joke, idea, plan, game, party, picnic, concert, goodbye, hello, trip, journey, "
     "visit, adventure, memory, memories, love, joy, surprise, hope, bird, birds, seagull, seagulls, duck, ducks, "
     "fish, butterfly, car, cars, bus, ship, ships, rail, rails, tracks, track, ticket, gate, fence, stairs, "
-    "staircase, entrance, exit, doorway, porch, shop, shops, stall, stalls, store, roofs, chimney, chimneys, tower, "
-    "skyline, horizon, distance, traffic, fountain, pond, bush, bushes, mushroom, mushrooms, shell, shells, "
+    "staircase, entrance, exit, doorway, porch, shops, shop window, shop windows, stall, stalls, "
+    "roofs, chimney, chimneys, tower, skyline, horizon, distance, traffic, fountain, pond, bush, bushes, "
+    "mushroom, mushrooms, shell, shells, "
     "sandcastle, campfire, fire, candle, candles, mirror, radio, television, computer, laptop, pen, pencil, keys, "
     "pages, page, books, rows, row, stack, pile, map, news, drop, drops, smell, taste, line, lines, name, names, "
     "age, height, kind, sort, piece, lot, bit, things, thing, something, nothing, others, encounter, reunion, "

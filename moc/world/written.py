@@ -92,6 +92,18 @@ def place_of(events: Iterable[Event]) -> str:
     return fittings[0].where if fittings else ""
 
 
+def head_noun(events: Iterable[Event], name: str = "") -> str:
+    """The unknown word that probably says what is described: "a tall newt in a coat" -> "newt", else ""."""
+    found: list[str] = []
+    ends = ("preposition", "companion", "clause", "stop", "and", "pronoun")
+    for event in events:
+        if event.what == "unknown" and event.text != name.lower():
+            found.append(event.text)
+        elif event.what in ends and (found or event.text not in (",", "of")):  # "zed, a newt", "a kind of newt"
+            break
+    return next((word for word in reversed(found) if not word.endswith("ing")), found[-1] if found else "")
+
+
 def scene_fact(event: Event, place: str) -> tuple[str, str] | None:
     """What an event says of a scene or a shot at `place`, None if nothing."""
     if event.what == "fitting" and event.value and event.where in ("", place):

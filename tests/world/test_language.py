@@ -236,11 +236,42 @@ def test_what_can_not_be_drawn_is_noted_and_stays_open() -> None:
 def test_a_description_without_kind_or_place_is_noted() -> None:
     understood = story(ShotText("{mo}", scene="there"), characters={"mo": "an old painter"}, scenes={"there": "quiet"})
     assert Fact(1, "kind", "woman") in understood.facts
-    assert [note.split(",")[0] for note in understood.notes[:2]] == [
-        "characters.mo: no kind is named", "scenes.there: no place is named",
-    ]  # fmt: skip
+    assert [note.rpartition(";")[0] for note in understood.notes[:2]] == [
+        "characters.mo: no kind is named; mo is drawn as a woman",
+        "scenes.there: no place is named; there is drawn as a park",
+    ]
     named_by_id = story(ShotText("{cat}", scene="beach"), characters={"cat": "small"}, scenes={"beach": "warm"})
     assert {Fact(1, "kind", "cat"), Fact(7, "place", "beach")} <= set(named_by_id.facts)
+
+
+@pytest.mark.parametrize(
+    ("text", "noun"),
+    [
+        ("a wombat", "wombat"),
+        ("quiet, a tall hairy wombat in a yoellow coat", "wombat"),
+        ("a tall hairy emu wombat waddling about in a yoellow coat", "wombat"),
+        ("a kind of wombat with a zorble", "wombat"),
+        ("with a zorble", ""),
+    ],
+)
+def test_the_note_names_the_word_that_is_no_kind_or_place(text: str, noun: str) -> None:
+    understood = story(ShotText("{zed}", scene="there"), characters={"zed": text}, scenes={"there": text})
+    kind = f"'{noun}' is not a kind it knows" if noun else "no kind is named"
+    place = f"'{noun}' is not a place it knows" if noun else "no place is named"
+    assert understood.notes[0].startswith(f"characters.zed: {kind}; zed is drawn as a woman; kinds: woman, man,")
+    assert f"scenes.there: {place}; there is drawn as a park; places: " in understood.notes[1]
+
+
+def test_the_nearest_kinds_and_shops_are_drawn_and_noted() -> None:
+    animals = {"zed": "a penguin", "pip": "a guinea pig", "oz": "an otter"}
+    understood = story(ShotText("{zed} {pip}", scene="deli"), "{oz}", characters=animals, scenes={"deli": "cosy"})
+    assert {Fact(1, "kind", "bear"), Fact(2, "kind", "rabbit"), Fact(7, "place", "cafe")} <= set(understood.facts)
+    assert understood.notes == [
+        "characters.zed: a penguin is drawn as a bear", "characters.pip: a guinea pig is drawn as a rabbit",
+        "characters.oz: an otter is drawn as a bear",
+    ]  # fmt: skip
+    assert setting(story("{leo} buys bread in the shop"))["place"] == "cafe"
+    assert setting(story("{leo} waits at a shop in the street"))["place"] == "street"
 
 
 def test_unknown_words_come_with_suggestions() -> None:
