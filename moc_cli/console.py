@@ -11,7 +11,7 @@ import functools
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -19,6 +19,8 @@ from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from moc.storyboard import Problem
 
 INTERRUPTED = 130
 
@@ -35,6 +37,30 @@ def err() -> Console:
     from rich.console import Console
 
     return Console(stderr=True, highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def tell(console: Console, text: str) -> None:
+    """Print sentences, on a terminal wrapped between words.
+
+    A command or path that someone may copy stands on an indented line of its own and is never broken; neither is a
+    long word. Where there is no terminal, every line stays whole.
+    """
+    for line in text.splitlines():
+        whole = line.startswith("  ") or not console.is_terminal
+        console.print(line if whole else wrapped(line, console.width), soft_wrap=True)
+
+
+def wrapped(line: str, width: int) -> str:
+    """`line` with line breaks between words so that it fits `width` cells, but for words that don't."""
+    from rich.cells import cell_len
+
+    lines: list[str] = []
+    for word in line.split():
+        if lines and cell_len(f"{lines[-1]} {word}") <= width:
+            lines[-1] += f" {word}"
+        else:
+            lines.append(word)
+    return "\n".join(lines)
 
 
 def print_json(value: Any) -> None:
@@ -62,7 +88,7 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
             if os.environ.get("MOC_DEBUG"):
                 raise
             message, code = explain(error)
-            end(message, code, bool(kwargs.get("as_json")), places=hasattr(error, "problems"))
+            end(message, code, bool(kwargs.get("as_json")), getattr(error, "problems", ()))
 
     return run
 
@@ -112,16 +138,24 @@ def explain(error: Exception) -> tuple[str, int]:
     return f"this is a bug in moc: {type(error).__name__}: {detail} (MOC_DEBUG=1 shows where).", 1
 
 
-def end(message: str, code: int, as_json: bool, *, places: bool = False) -> None:
+def end(message: str, code: int, as_json: bool, problems: Sequence[Problem] = ()) -> None:
     """Say `message` on stderr, as JSON on stdout too if asked, and leave with `code`.
 
-    With `places`, its lines start with file:line:column, as editors read them, and stay as they are.
+    `problems` are the mistakes of a story, of which each has a line of the message. Those with a place start with
+    file:line:column, as editors read them; any other error starts with `error:`.
     """
-    prefix = "" if places or code == INTERRUPTED else "error: "
-    for line in message.splitlines():
-        sys.stderr.write(f"{prefix}{line}\n")
+    console = err()
+    places = any(problem.line for problem in problems)
+    for number, line in enumerate(message.splitlines()):
+        placed = problems[number].line > 0 if number < len(problems) else places
+        plain = placed or code == INTERRUPTED or line.startswith("  ")
+        tell(console, line if plain else f"error: {line}")
     if as_json:
-        print_json({"error": message, "exit_code": code})
+        told: dict[str, Any] = {"error": message, "exit_code": code}
+        if problems:
+            keys = ("source", "line", "column", "key", "message")
+            told["problems"] = [{key: getattr(problem, key) for key in keys} for problem in problems]
+        print_json(told)
     raise typer.Exit(code)
 
 

@@ -19,13 +19,14 @@ def import_(
     from moc.errors import InputError
     from moc.storyboard import to_yaml
     from moc.storyboard.importers import import_story
+    from moc_cli.console import err, tell
 
     if out is not None and out.exists() and not force:
         raise InputError(f"{out} exists already; choose another name or add --force.")
     imported = import_story(file)
     text = to_yaml(imported.storyboard, comment=f"Imported from {file.name}.")
     for note in imported.notes:
-        typer.echo(f"note: {note}", err=True)
+        tell(err(), f"note: {note}")
     if out is None:
         typer.echo(text, nl=False)
         return

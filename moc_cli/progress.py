@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from moc.run import Listener
-from moc_cli.console import clock, err
+from moc_cli.console import clock, err, tell
 from moc_cli.tables import unknown_words
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class _Bar:
     def say(self, text: str) -> None:
         """A line that stays."""
         if not self.quiet:
-            self.console.print(text)
+            tell(self.console, text)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from moc_cli.console import amount, clock
+from moc_cli.console import amount, clock, tell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -55,9 +55,9 @@ def print_plan(console: Console, plan: Plan, work: Sequence[tuple[int, int]], st
     table.add_row("", "all", f"{total['seconds']:g} s", *(f"{value:,}" for value in counts), cost)
     console.print(table)
     memory = amount(plan.memory_bytes, "B")
-    console.print(f"{plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about {memory} of memory")
+    tell(console, f"{plan.model}, {plan.width}x{plan.height} at {plan.fps:g} frames a second, about {memory} of memory")
     for note in plan.notes:
-        console.print(f"note: {note}")
+        tell(console, f"note: {note}")
     if plan.understanding:
         console.print()
         console.print(_words(plan))
@@ -150,18 +150,20 @@ def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
     for number, take in outcome.drawn:
         if take > 1:
             clip = outcome.folder.clip(number, manifest["shots"][number - 1]["id"], take)
-            console.print(f"take {take} of shot {number}: {clip} (--use-take {number}:{take} puts it into the video)")
-    console.print(
-        f"{outcome.folder.video} ({clock(manifest['video']['seconds'])} of video in {clock(seconds)}), "
-        "with shots/, contact_sheet.png, manifest.json and routing.npz beside it.",
-        soft_wrap=True,
+            tell(
+                console, f"take {take} of shot {number} (--use-take {number}:{take} puts it into the video):\n  {clip}"
+            )
+    tell(
+        console,
+        f"{clock(manifest['video']['seconds'])} of video in {clock(seconds)}, with shots/, contact_sheet.png, "
+        f"manifest.json and routing.npz beside it:\n  {outcome.folder.video}",
     )
     if manifest["stale"]:
-        console.print(f"{_listed(manifest['stale'])}: stale, drawn from memories of shots that have changed since.")
+        tell(console, f"{_listed(manifest['stale'])}: stale, drawn from memories of shots that have changed since.")
     if manifest["changed"]:
-        console.print(f"{_listed(manifest['changed'])}: changed in the story, kept as drawn before.")
+        tell(console, f"{_listed(manifest['changed'])}: changed in the story, kept as drawn before.")
     if outcome.renew:
-        console.print(f"Renew with: {outcome.renew}", soft_wrap=True)
+        tell(console, f"Renew with:\n  {outcome.renew}")
 
 
 def _listed(numbers: Sequence[int]) -> str:

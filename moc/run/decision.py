@@ -138,7 +138,7 @@ class Decision:
                     return
                 raise InputError(
                     f"{self.folder.path} holds this run unfinished, {len(everything) - len(missing)} of "
-                    f"{len(everything)} shots are done; go on with: {command(request, '--resume')}"
+                    f"{len(everything)} shots are done; go on with:\n  {command(request, '--resume')}"
                 )
         else:
             self.job = {"shots": everything, "takes": request.takes, "seeds": {}}

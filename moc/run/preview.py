@@ -35,4 +35,4 @@ def resume_hint(request: Request) -> str:
     if manifest["status"] == "finished":  # and under --force not yet thrown away
         return f"Stopped; {request.out} is as it was."
     kept, total = len(manifest["shots"]), len(manifest["storyboard"]["shots"])
-    return f"Stopped; {kept} of {total} shots are kept. Go on with: {command(request, '--resume')}"
+    return f"Stopped; {kept} of {total} shots are kept. Go on with:\n  {command(request, '--resume')}"

@@ -268,7 +268,7 @@ def test_ctrl_c(story: Path, tmp_path: Path) -> None:
     process.send_signal(signal.SIGINT)
     said = process.communicate(timeout=60)[1]
     assert process.returncode == 130, said
-    assert "of 4 shots are kept. Go on with: moc generate" in said
+    assert "of 4 shots are kept. Go on with:\n  moc generate" in said
     assert "Traceback" not in said
     assert not [name for name in names(out) if ".tmp-" in name or name == ".lock"]
     assert moc("generate", story, "--out", out, "--resume").returncode == 0
