@@ -16,7 +16,7 @@ from moc.backbones.pocket import rendering, stream
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.planning import attention_of, cut_into_pieces, make_plan
+from moc.backbones.pocket.planning import attention_of, cut_into_pieces, make_plan, story_tokens
 from moc.candidates import candidates_of
 from moc.storyboard import Storyboard
 
@@ -49,6 +49,25 @@ def test_pictures_of_another_size_or_rate_are_said() -> None:
     assert sum("not 24" in note for note in plan.notes) == 1
     quiet = make_plan(story_of(1, video={"fps": 8, "width": 96, "height": 64}), PocketConfig(), "pocket")
     assert not quiet.notes
+
+
+def test_notes_on_words_name_the_shot_and_its_id() -> None:
+    story = Storyboard.from_dict(
+        {
+            "version": 1,
+            "characters": {"zed": "a robot"},
+            "shots": [
+                {"id": "hall", "duration": "1s", "prompt": "{zed} explodes in the library", "camera": "drone"},
+                {"id": "gate", "duration": "1s", "prompt": "{zed} waves"},
+            ],
+        }
+    )
+    plan = Pocket().plan(story)
+    assert plan.notes == (
+        "shot 1 (hall): camera 'drone' is not known; it knows wide, medium, close, pan and zoom",
+        "shot 1 (hall): nothing zed does is understood; zed stands",
+    )
+    assert [words.unknown for words in plan.understanding] == [(), (("explodes", ("explores",)),), ()]
 
 
 def test_words_of_every_shot_are_reported() -> None:
@@ -201,3 +220,21 @@ def test_planning_needs_no_torch(tmp_path: Path) -> None:
         "assert plan.shots[0].tokens == 16; assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_shot_that_goes_on_keeps_the_camera() -> None:
+    from moc.world.schema import FACT_ID
+
+    def cameras(**second: str) -> list[str]:
+        shots = [
+            {"id": "a", "duration": "2s", "prompt": "a dog sleeps", "camera": "close"},
+            {"id": "b", "duration": "2s", "prompt": "a dog sleeps", "cut": False, **second},
+        ]
+        story = Storyboard.from_dict({"version": 1, "shots": shots})
+        _, captions = story_tokens(story, cut_into_pieces(story, PocketConfig()))
+        names = {FACT_ID["camera", name]: name for name in ("wide", "medium", "close", "pan", "zoom")}
+        return [names[fact] for tokens in captions for slot, fact in tokens if fact in names]
+
+    assert cameras() == ["close", "close"]
+    assert cameras(camera="wide") == ["close", "wide"]
+    assert cameras(prompt="a medium shot: a dog sleeps") == ["close", "medium"]

@@ -8,6 +8,7 @@ caption and goes on where the piece before it stopped.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flop
 from moc.config import MoCConfig
 from moc.errors import InputError
 from moc.world.language import StoryText, Understanding, encode, understand_story
-from moc.world.schema import FACT_ID, FACT_PAD, SLOT_NONE
+from moc.world.schema import CAMERAS, FACT_ID, FACT_PAD, SLOT_NONE
 
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
@@ -26,6 +27,8 @@ STEPS = 10
 WEIGHT_BYTES = 16 * 2**20
 
 Tokens = list[tuple[int, int]]
+
+_CAMERA_TOKENS = {(SLOT_NONE, FACT_ID["camera", value]) for value in CAMERAS}
 
 
 @dataclass(frozen=True)
@@ -108,13 +111,24 @@ def read_words(story: Storyboard) -> Understanding:
 
 
 def story_tokens(story: Storyboard, pieces: list[Piece]) -> tuple[Tokens, list[Tokens]]:
-    """Text tokens (slot, fact id) of the global text and of each piece, padded to their fixed lengths."""
-    global_tokens, captions = encode(read_words(story))
+    """Text tokens (slot, fact id) of the global text and of each piece, padded to their fixed lengths.
+
+    A shot that goes on without a cut keeps the camera of the one before it unless it names another.
+    """
+    understood = read_words(story)
+    global_tokens, captions = encode(understood)
+    names_camera = {
+        words.number: any(meaning.startswith("camera = ") for _, meaning in words.understood)
+        for words in understood.words
+    }
     going_on = (SLOT_NONE, FACT_ID["cut", "continue"])
-    result = []
+    result: list[Tokens] = []
     for piece in pieces:
         tokens = list(captions[piece.shot - 1])
         if piece.continues:
+            if result and not names_camera[piece.shot]:
+                before = next(token for token in result[-1] if token in _CAMERA_TOKENS)
+                tokens = [before if token in _CAMERA_TOKENS else token for token in tokens]
             room = tokens.index((SLOT_NONE, FACT_PAD)) if (SLOT_NONE, FACT_PAD) in tokens else len(tokens) - 1
             tokens[room] = going_on
         result.append(tokens)
@@ -172,7 +186,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
         fps=float(size.fps),
         shots=tuple(plans),
         memory_bytes=memory_bytes(size, kept, working, WEIGHT_BYTES),
-        notes=(*_notes(story, size, plans), *understood.notes),
+        notes=(*_notes(story, size, plans), *_named(story, understood.notes)),
         understanding=_understanding(understood),
     )
 
@@ -203,6 +217,12 @@ def _notes(story: Storyboard, size: PocketConfig, plans: list[ShotPlan]) -> list
                 "the built-in model was trained on and is drawn in pieces that continue each other."
             )
     return notes
+
+
+def _named(story: Storyboard, notes: list[str]) -> list[str]:
+    """Notes that begin with a shot's number, with its id behind that: "shot 3 (river): ..."."""
+    ids = {str(shot.number): shot.id for shot in story.shots}
+    return [re.sub(r"^shot (\d+)\b", lambda found: f"{found[0]} ({ids[found[1]]})", note) for note in notes]
 
 
 def _understanding(understood: Understanding) -> tuple[ShotUnderstanding, ...]:
