@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from moc.world.clauses import Event, read_clauses
 from moc.world.schema import CAMERAS, CHARACTER_ATTRIBUTES, MAX_CAST
 from moc.world.subjects import Act, Subjects
-from moc.world.vocabulary import IDLE, PREPOSITIONS, camera_value, nearest_words
+from moc.world.vocabulary import IDLE, PREPOSITIONS, camera_value
 from moc.world.written import SHOT_DEFAULTS, WORDY, Log, ShotText, Words, place_of, scene_fact
 
 if TYPE_CHECKING:
@@ -64,6 +64,9 @@ class ShotReader:
             elif act.strength > IDLE and self.subjects.cast:
                 drawn = ", ".join(sorted({best.value for best in actions.values()}))
                 self.story.notes.append(f"shot {self.number}: '{text}' gives way to {drawn}, one action a character")
+        for name in self.subjects.not_understood():
+            does = f"{actions[name].value}s"
+            self.story.notes.append(f"shot {self.number}: nothing {name} does is understood; {name} {does}")
         cast = self.subjects.cast
         if len(cast) > MAX_CAST:
             self.story.problems.append(
@@ -83,8 +86,8 @@ class ShotReader:
             facts = [e for e in read_clauses(field_text) if e.what == "fact" and e.attribute == "camera"]
             value = facts[0].value if facts else None
         if value is None:
-            near = tuple(word for word in nearest_words(field_text) if camera_value(word)) or CAMERAS
-            self.story.words[self.number].unknown.append((field_text, near))
+            known = f"{', '.join(CAMERAS[:-1])} and {CAMERAS[-1]}"
+            self.story.notes.append(f"shot {self.number}: camera '{field_text}' is not known; it knows {known}")
             return
         self.facts["camera"] = value
         self.log.add(f"camera: {field_text}", f"camera = {value}")

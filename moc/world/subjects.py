@@ -45,6 +45,7 @@ class Subjects:
         self._subject: _Group | None = None  # who goes on acting after "and"
         self._latest: _Group | None = None  # who was mentioned last
         self._early: list[Act] = []  # verbs before any mention
+        self._puzzling: set[str] = set()  # of whom an unknown word, maybe a verb, was said
         self._link = ""
         self._comma = False  # whether that joining word is a comma
         self._who = False  # whether a relative clause about the latest mention goes on
@@ -69,6 +70,11 @@ class Subjects:
         """An unknown word, maybe a verb: whoever comes next is no part of the group ("the dog yodels and ...")."""
         if self._latest is not None:
             self._latest.closed = True
+            if self._link not in ("preposition", "companion", "act"):  # those announce a thing rather than a verb
+                doers = self._subject if self._link == "and" and self._subject else self._latest
+                self._puzzling.update(doers.members)
+                if doers is self._subject:  # "{mira} sits and {leo} yodels": he does not sit
+                    doers.companion_of = None
 
     def stop(self) -> None:
         """A sentence ends: the subject is who is spoken of, or else who was mentioned."""
@@ -128,6 +134,10 @@ class Subjects:
             self._groups[0].acts.extend(self._early)
             self._early = []
         return {name: self._best(name) for name in self.cast}
+
+    def not_understood(self) -> list[str]:
+        """Who stands only because the verb was an unknown word."""
+        return [name for name, act in self.actions().items() if act.word < 0 and name in self._puzzling]
 
     def _best(self, name: str) -> Act:
         groups = [group for group in self._groups if name in group.members]

@@ -166,8 +166,15 @@ def _suggestible() -> tuple[str, ...]:
 
 @lru_cache(maxsize=1024)
 def nearest_words(word: str, count: int = 3) -> tuple[str, ...]:
-    """Known words that mean something and are spelt much like `word`, the most alike first (maybe none)."""
-    return tuple(difflib.get_close_matches(plain(word), _suggestible(), n=count, cutoff=0.78))
+    """Known words that mean something and are spelt much like `word`, the most alike first (maybe none).
+
+    One word a meaning: of "explore" and "explores" only the one that is more alike.
+    """
+    near = difflib.get_close_matches(plain(word), _suggestible(), n=8 * count, cutoff=0.78)
+    by_meaning: dict[Entry, str] = {}
+    for known in near:
+        by_meaning.setdefault(LEXICON[tuple(known.split())], known)
+    return tuple(by_meaning.values())[:count]
 
 
 def camera_value(text: str) -> str | None:

@@ -62,7 +62,7 @@ def test_notes_on_words_name_the_shot_and_its_id() -> None:
             ],
         }
     )
-    plan = Pocket().plan(story)
+    plan = make_plan(story, PocketConfig(), "pocket")
     assert plan.notes == (
         "shot 1 (hall): camera 'drone' is not known; it knows wide, medium, close, pan and zoom",
         "shot 1 (hall): nothing zed does is understood; zed stands",

@@ -217,7 +217,8 @@ def test_the_camera_field_wins_over_the_prompt() -> None:
     understood = story("Close-up: {mira} smiles", ShotText("Close-up: {mira} smiles", camera="slow zoom"))
     assert [setting(understood, n)["camera"] for n in (1, 2)] == ["close", "zoom"]
     strange = story(ShotText("{mira}", camera="sepia"))
-    assert strange.words[1].unknown == [("sepia", ("wide", "medium", "close", "pan", "zoom"))]
+    assert strange.words[1].unknown == []
+    assert strange.notes[0] == "shot 1: camera 'sepia' is not known; it knows wide, medium, close, pan and zoom"
 
 
 def test_things_of_the_place_are_the_scenes() -> None:
@@ -279,6 +280,25 @@ def test_unknown_words_come_with_suggestions() -> None:
     unknown = dict(understood.words[1].unknown)
     assert "sips" in unknown["sipps"]
     assert unknown["zorble"] == ()
+
+
+@pytest.mark.parametrize(
+    ("prompt", "standing"),
+    [
+        ("{mira} explodes", ["mira"]),
+        ("{mira} and {leo} explode at noon", ["mira", "leo"]),
+        ("{mira} sits, {leo} explodes", ["leo"]),
+        ("{mira} sits and {leo} explodes", ["leo"]),
+        ("{mira} with {leo}, explodes", ["mira"]),
+        ("{mira} explodes and waves", []),
+        ("{mira} at the zorble", []),
+        ("{mira} waves at a zorble", []),
+        ("A zorble, and {mira}", []),
+    ],
+)
+def test_who_stands_because_the_verb_is_unknown_is_noted(prompt: str, standing: list[str]) -> None:
+    notes = [note for note in story(prompt).notes if "does is understood" in note]
+    assert notes == [f"shot 1: nothing {name} does is understood; {name} stands" for name in standing]
 
 
 def test_only_who_is_seen_takes_a_slot() -> None:

@@ -154,6 +154,9 @@ def test_unknown_words_get_the_nearest_known_ones() -> None:
     assert "raincoat" in nearest_words("rainkoat")
     assert nearest_words("Umbrela")[0] == "umbrella"
     assert nearest_words("xylophone") == ()
+    assert nearest_words("explodes") == ("explores",)
+    near = nearest_words("walksing")
+    assert len({LEXICON[tuple(word.split())] for word in near}) == len(near) > 0
 
 
 @pytest.mark.parametrize(
