@@ -108,7 +108,12 @@ def accuracy(rows: pd.DataFrame) -> float:
 
 
 def interval(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> tuple[float, float]:
-    """95 % bootstrap interval of `accuracy`, resampling whole stories (readings within one hang together)."""
+    """95 % bootstrap interval of `accuracy`, resampling whole stories (readings within one hang together).
+
+    Not a number where there are no rows.
+    """
+    if not len(rows):
+        return float("nan"), float("nan")
     right = (rows["read"] == rows["truth"]).groupby(rows["story"]).agg(["sum", "count"])
     hits = torch.tensor(right["sum"].to_numpy(), dtype=torch.float64)
     sizes = torch.tensor(right["count"].to_numpy(), dtype=torch.float64)

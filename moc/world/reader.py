@@ -143,16 +143,23 @@ def load_reader(device: str = "cpu", path: Path = READER_WEIGHTS) -> Reader:
 
     Raises:
         FileNotFoundError: the weights are missing.
+        ValueError: the file is no safetensors file, or not a reader of this version.
     """
-    from safetensors import safe_open
+    from safetensors import SafetensorError, safe_open
 
     if not path.is_file():
         raise FileNotFoundError(f"the reader's weights are missing: {path}")
-    with safe_open(path, framework="pt") as file:
-        settings = json.loads((file.metadata() or {}).get("reader", "{}"))
-        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
-    reader = Reader(**settings)
-    reader.load_state_dict(weights)
+    try:
+        with safe_open(path, framework="pt") as file:
+            settings = json.loads((file.metadata() or {}).get("reader", "{}"))
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise ValueError(f"{path} can't be read as weights: {error}") from error
+    try:
+        reader = Reader(**settings)
+        reader.load_state_dict(weights)
+    except (TypeError, RuntimeError) as error:
+        raise ValueError(f"{path} is not a reader of this version") from error
     return reader.eval().to(device)
 
 
