@@ -247,9 +247,11 @@ def documentation() -> str:
     lines += _table("Places", "The first telling word of a text counts.", places)
     lines += _table("Bright fittings", f"Each place has one; any may be called: {w.FITTINGS_ANY}.", w.FITTINGS, "place")
     lines += _table("Landmarks", "One object a place.", w.FEATURES)
-    lines += _table(
-        "Actions", "One a character and shot; the firmer verb wins, things in hands count.", verbs, "action"
+    actions = (
+        "One a character and shot; the firmer verb wins, things in hands count. Joined by *and* or *with*, people do "
+        "the same; whom another preposition names (*past*, *to*, *at*, *beside*, *near*) does not do it too and stands."
     )
+    lines += _table("Actions", actions, verbs, "action")
     lines += _table("Things in hands", 'Held ("with a book") or owned ("her guitar").', w.ACTION_NOUNS, "action")
     for title, rows in (("Cameras", w.CAMERAS), ("Times", w.TIMES), ("Weather", w.WEATHER), ("Props", w.PROPS)):
         lines += _table(title, "One a shot.", rows)
