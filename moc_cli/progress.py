@@ -13,43 +13,97 @@ from moc_cli.tables import unknown_words
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
+    from rich.status import Status
 
     from moc.backbones.base import Plan
     from moc.run.state import ShotNote
 
 
+class _Pace:
+    """How long a piece of work has run and will run, from the share that is done.
+
+    What was done before the first step (loading, compiling) counts as time spent, but not as pace.
+    """
+
+    def __init__(self) -> None:
+        self._began = time.monotonic()
+        self._first: tuple[float, float] | None = None  # (time, share) of the first known state
+        self._last = (self._began, 0.0)
+
+    def reach(self, share: float) -> None:
+        """`share` of the work is done, from 0 to 1."""
+        self._last = (time.monotonic(), max(self._last[1], min(share, 1.0)))
+        self._first = self._first or self._last
+
+    def words(self) -> str:
+        """`26 s so far, 1:45 min left`; without the latter while it is not known or nothing is left."""
+        now = time.monotonic()
+        spent = f"{clock(now - self._began)} so far"
+        (first, begun), (last, share) = self._first or self._last, self._last
+        if share <= begun or share >= 1:
+            return spent
+        left = (last - first) / (share - begun) * (1 - share) - (now - last)
+        return f"{spent}, {clock(max(left, 0.0))} left"
+
+
 class _Bar:
-    """A rich bar on stderr, drawn on terminals only; `say` prints a line above it."""
+    """A spinner and then a bar on stderr, drawn on terminals only; `say` prints a line above it."""
 
     def __init__(self, quiet: bool) -> None:
         self.quiet = quiet
         self.console = err()
+        self.pace = _Pace()
+        self._total = 1.0
+        self._waiting: Status | None = None
         self._progress: Progress | None = None
         self._task: TaskID | None = None
 
     def start(self, label: str, total: float) -> None:
-        """Begin to show."""
-        if self.quiet or not self.console.is_terminal:
-            return
-        from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-
-        self._progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            TextColumn("{task.percentage:>3.0f} %"),
-            TimeElapsedColumn(),
-            TextColumn("left"),
-            TimeRemainingColumn(elapsed_when_finished=True),
-            console=self.console,
-            transient=True,
-        )
-        self._task = self._progress.add_task(label, total=total)
-        self._progress.start()
+        """Begin to show: that something is going on, until the first step is done."""
+        self._total = total
+        if self.console.is_terminal and not self.quiet:
+            self._waiting = self.console.status(label)
+            self._waiting.start()
 
     def update(self, label: str, completed: float | None = None) -> None:
         """New words and state."""
+        if completed is not None:
+            self.pace.reach(completed / self._total)
+        if self._waiting is not None:
+            self._stop()
+            self._progress = self._bar()
+            self._task = self._progress.add_task(label, total=self._total, completed=completed or 0)
+            self._progress.start()
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=label, completed=completed)
+
+    def _bar(self) -> Progress:
+        from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
+        from rich.table import Column
+        from rich.text import Text
+
+        pace = self.pace
+
+        class Times(ProgressColumn):
+            """Percentage and times, anew at every refresh."""
+
+            def render(self, task: Task) -> Text:
+                return Text(f"{task.percentage:.0f} %, {pace.words()}", no_wrap=True)
+
+        return Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=None),
+            Times(table_column=Column(no_wrap=True)),
+            console=self.console,
+            transient=True,
+            expand=True,
+        )
+
+    def _stop(self) -> None:
+        for shown in (self._waiting, self._progress):
+            if shown is not None:
+                shown.stop()
+        self._waiting = None
 
     def say(self, text: str) -> None:
         """A line that stays."""
@@ -59,8 +113,7 @@ class _Bar:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._progress is not None:
-            self._progress.stop()
+        self._stop()
 
 
 class RenderProgress(_Bar, Listener):
@@ -74,7 +127,6 @@ class RenderProgress(_Bar, Listener):
         self._all = 0.0
         self._done = 0.0
         self._count = 0
-        self._began = time.monotonic()
 
     def __enter__(self) -> RenderProgress:
         return self
@@ -86,7 +138,6 @@ class RenderProgress(_Bar, Listener):
         self._all = sum(self._cost[number] for number, _ in work)
         for message in (*plan.notes, *unknown_words(plan, [number for number, _ in work])):
             self.note(message)
-        self._began = time.monotonic()
         self.start("loading the model", self._all)
 
     def step(self, number: int, step: int, steps: int) -> None:
@@ -98,11 +149,9 @@ class RenderProgress(_Bar, Listener):
         self._count += 1
         self._done += self._cost[note.number]
         take = f" take {note.take}" if note.take > 1 else ""
-        spent = time.monotonic() - self._began
-        left = spent * (self._all - self._done) / self._done
-        rest = f", {clock(left)} left" if self._count < len(self._work) and spent > 1 else ""
+        self.pace.reach(self._done / self._all)
         count = f"{self._count}/{max(self._count, len(self._work))}"
-        self.say(f"shot {note.number} ({note.id}){take} done in {clock(seconds)}, {count}{rest}")
+        self.say(f"shot {note.number} ({note.id}){take} done in {clock(seconds)}; {count}, {self.pace.words()}")
 
     def assembling(self) -> None:
         self.update("writing the video")
@@ -117,21 +166,17 @@ class TrainingProgress(_Bar):
     def __init__(self, quiet: bool) -> None:
         super().__init__(quiet)
         self._spoke = 0.0
-        self._first: tuple[float, float] | None = None  # (time, step) of the first row, which paid for the start
 
     def __enter__(self) -> TrainingProgress:
+        self.start("getting ready", 1)
         return self
 
     def row(self, row: Mapping[str, float], steps: int) -> None:
         """A row of the training log, and the number of steps in all."""
         now, step = time.monotonic(), row["step"]
+        self._total = steps
         label = f"step {step:.0f}/{steps}, loss {row['loss']:.4f}, {row['stories_per_s']:.3g} stories/s"
-        if self._first is None:
-            self._first = (now, step)
-            self.start(label, steps)
         self.update(label, step)
-        done = step - self._first[1]
         if not self.console.is_terminal and (now - self._spoke > 10 or step == steps):
             self._spoke = now
-            left = f", {clock((now - self._first[0]) / done * (steps - step))} left" if done and step < steps else ""
-            self.say(label + left)
+            self.say(f"{label}, {self.pace.words()}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -296,7 +297,7 @@ def test_reader_goes_away(story: Path, tmp_path: Path) -> None:
 
 
 def test_progress_on_a_terminal(story: Path, tmp_path: Path) -> None:
-    """With a terminal, a bar with the time left is drawn on stderr and cleared."""
+    """With a terminal, a spinner and then a bar with the times is drawn on stderr and cleared."""
     import pty
 
     leader, follower = pty.openpty()
@@ -317,6 +318,8 @@ def test_progress_on_a_terminal(story: Path, tmp_path: Path) -> None:
     process.wait(timeout=60)
     os.close(leader)
     assert process.returncode == 0
-    assert b"step" in said
-    assert b"left" in said
-    assert b"%" in said
+    waiting, _, drawing = said.partition(b"step 1/")
+    assert b"loading the model" in waiting
+    assert b"%" not in waiting, "nothing is known yet"
+    assert re.search(rb"\d+ %, [\d.]+ s so far, [\d.]+ s left", drawing), said
+    assert re.search(rb"shot 2 \(s2\) done in [\d.]+ s; 2/4, [\d.]+ s so far, [\d.]+ s left\r\n", said), said
