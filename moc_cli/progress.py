@@ -72,10 +72,10 @@ class _Bar:
         if self._waiting is not None:
             self._stop()
             self._progress = self._bar()
-            self._task = self._progress.add_task(label, total=self._total, completed=completed or 0)
-            self._progress.start()
+            self._task = self._progress.add_task(label, total=self._total)
         if self._progress is not None and self._task is not None:
             self._progress.update(self._task, description=label, completed=completed)
+            self._progress.start()
 
     def _bar(self) -> Progress:
         from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn

@@ -6,7 +6,7 @@ only to resolve a device, which a dry run leaves alone.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from moc.backbones.base import Backbone, Plan, load_backbone
@@ -173,9 +173,23 @@ class Decision:
         choices = ["start over with --force", "choose another --out"]
         if numbers and not looks_ahead(self.story):
             choices.insert(0, f"render what changed with --shots {format_shots(numbers)}")
-        raise InputError(
-            f"{self.folder.path} holds another run ({listed}): {', '.join(choices[:-1])}, or {choices[-1]}."
-        )
+        message = f"{self.folder.path} holds another run ({listed}): {', '.join(choices[:-1])}, or {choices[-1]}."
+        if self._can_resume():
+            message += " It is unfinished; go on with it, with the options that it was begun with:\n"
+            message += f"  {command(self.request, '--resume')}"
+        raise InputError(message)
+
+    def _can_resume(self) -> bool:
+        """Whether the run that lies there is unfinished and `--resume` without other options would go on with it."""
+        if self.old["status"] == "finished" or self.request.resume:
+            return False
+        try:
+            story, _ = merged_story(replace(self.request, overrides={}, resume=True))
+        except InputError:  # the options of that run don't fit the story as it is now
+            return False
+        weights = self.old["model"]["weights_sha256"]
+        same = story.model != self.story.model or weights == self.drawing.weights
+        return same and differences(self.old["storyboard"], story_dict(story)) == ([], [])
 
     def _check_chosen(self, numbers: list[int]) -> None:
         """A chosen shot needs the ones before it; those that stay as they are but changed in the story are named."""

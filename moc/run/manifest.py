@@ -196,8 +196,15 @@ def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> tuple[list[st
 
 
 def _differs(key: str, before: Any, after: Any) -> str:
-    short = [value for value in (before, after) if len(str(value)) <= 24]
-    return f"{key} is {before} there and {after} here" if len(short) == 2 else f"the {key}"
+    said = [_said(value) for value in (before, after)]
+    return f"{key} is {said[0]} there and {said[1]} here" if max(map(len, said)) <= 24 else f"the {key}"
+
+
+def _said(value: Any) -> str:
+    """A value as a story file has it."""
+    if value is None:
+        return "the default"
+    return str(value).lower() if isinstance(value, bool) else str(value)
 
 
 def story_dict(story: Storyboard) -> dict[str, Any]:

@@ -355,8 +355,32 @@ def test_overrides_stay_with_the_run(story: Path, out: Path) -> None:
     request = Request(load_storyboard(story), str(story), out, resume=True)
     assert merged_story(request)[0].attention.top_k == 2
     assert go(story, out, resume=True).manifest["overrides"] == {"attention.top_k": "2"}
-    with pytest.raises(InputError, match="top_k is 2 there and None here"):
+    with pytest.raises(InputError, match="top_k is 2 there and the default here") as caught:
         go(story, out)
+    assert "--resume" not in str(caught.value), "a finished run has nothing to go on with"
+
+
+def test_unfinished_run_with_other_options_can_be_resumed(story: Path, out: Path) -> None:
+    class Stopper(Listener):
+        def shot_done(self, note: Any, seconds: float) -> None:
+            raise KeyboardInterrupt
+
+    begun = {"attention.top_k": "2", "attention.causal": "true"}
+    with pytest.raises(KeyboardInterrupt):
+        go(story, out, Stopper(), overrides=begun)
+    for options in ({}, {"sampling.seed": "9"}):
+        with pytest.raises(InputError, match="top_k is 2 there and the default here") as caught:
+            go(story, out, overrides=options)
+        assert str(caught.value).endswith(f":\n  moc generate {story} --out {out} --resume")
+    with pytest.raises(InputError, match="seed is 7 there and 9 here") as caught:
+        go(story, out, overrides={"sampling.seed": "9"}, resume=True)
+    assert "\n" not in str(caught.value)
+    change(story, 1, prompt="{mira} dances")
+    with pytest.raises(InputError, match="another run") as caught:
+        go(story, out)
+    assert "\n" not in str(caught.value), "the story is another one, so --resume would be refused as well"
+    change(story, 1, prompt="{mira} waves again")
+    assert go(story, out, resume=True).rendered == [2, 3, 4]
 
 
 def test_seeds_chosen_by_hand_stay_with_their_shots(story: Path, out: Path) -> None:
