@@ -28,7 +28,8 @@ def plan_dict(plan: Plan, work: Sequence[tuple[int, int]]) -> dict[str, Any]:
         "total": {
             "seconds": sum(shot.seconds for shot in plan.shots),
             "frames": sum(shot.frames for shot in plan.shots),
-            "tokens": sum(shot.tokens + shot.text_tokens for shot in plan.shots),
+            "tokens": sum(shot.tokens for shot in plan.shots),
+            "tokens_with_text": sum(shot.tokens + shot.text_tokens for shot in plan.shots),
             "chunks": sum(shot.chunks for shot in plan.shots),
             "flops_to_draw": sum(flops[number] for number, _ in work),
         },
@@ -48,7 +49,7 @@ def print_plan(console: Console, plan: Plan, work: Sequence[tuple[int, int]], st
         counts = (shot.frames, shot.latent_frames, shot.chunks, shot.tokens, shot.text_tokens)
         table.add_row(str(shot.number), shot.id, f"{shot.seconds:g} s", *(f"{value:,}" for value in counts), cost)
     total = plan_dict(plan, work)["total"]
-    tokens, text = sum(shot.tokens for shot in plan.shots), sum(shot.text_tokens for shot in plan.shots)
+    tokens, text = total["tokens"], total["tokens_with_text"] - total["tokens"]
     counts = (total["frames"], sum(shot.latent_frames for shot in plan.shots), total["chunks"], tokens, text)
     cost = f"{total['flops_to_draw'] / 1e12:.3g}"
     table.add_section()
@@ -112,6 +113,7 @@ def outcome_dict(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "seconds": manifest["video"]["seconds"],
         "rendered": outcome.rendered,
         "takes": [list(pair) for pair in outcome.drawn if pair[1] > 1],
+        "used": [list(pair) for pair in outcome.used.items()],
         "stale": manifest["stale"],
         "changed": manifest["changed"],
         "missing": manifest["missing"],
@@ -145,25 +147,35 @@ def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
             str(number), shot["id"], f"{shot['seconds']:g} s", spent, f"{shot['sparsity']:.1%}", ", ".join(marks)
         )
     console.print(table)
-    if not outcome.drawn:
-        console.print("Nothing had to be drawn.")
+    if manifest["shots"]:
+        tell(console, "sparsity: share of all query-key pairs of the story that were never computed")
+    for number, take in outcome.used.items():
+        tell(console, f"Shot {number} now shows take {take}.")
+    if not outcome.drawn and not outcome.used:
+        tell(console, "Nothing had to be drawn.")
     for number, take in outcome.drawn:
         if take > 1:
             clip = outcome.folder.clip(number, manifest["shots"][number - 1]["id"], take)
             tell(
                 console, f"take {take} of shot {number} (--use-take {number}:{take} puts it into the video):\n  {clip}"
             )
-    tell(
-        console,
-        f"{clock(manifest['video']['seconds'])} of video in {clock(seconds)}, with shots/, contact_sheet.png, "
-        f"manifest.json and routing.npz beside it:\n  {outcome.folder.video}",
-    )
+    drawn = f"; drew {_drawn(outcome)} in {clock(seconds)}" if outcome.drawn else ""
+    tell(console, f"video.mp4: {manifest['video']['seconds']:g} s{drawn}\n  {outcome.folder.video}")
+    tell(console, "Beside it: shots/, contact_sheet.png, manifest.json and routing.npz.")
     if manifest["stale"]:
         tell(console, f"{_listed(manifest['stale'])}: stale, drawn from memories of shots that have changed since.")
     if manifest["changed"]:
         tell(console, f"{_listed(manifest['changed'])}: changed in the story, kept as drawn before.")
     if outcome.renew:
         tell(console, f"Renew with:\n  {outcome.renew}")
+
+
+def _drawn(outcome: Outcome) -> str:
+    """What was drawn and how much video that is: `1 shot and 2 takes (9 s)`."""
+    lengths = {shot["number"]: shot["seconds"] for shot in outcome.manifest["shots"]}
+    shots, takes = len(outcome.rendered), len(outcome.drawn) - len(outcome.rendered)
+    counts = [f"{count} {word}{'s' * (count > 1)}" for count, word in ((shots, "shot"), (takes, "take")) if count]
+    return f"{' and '.join(counts)} ({sum(lengths[number] for number, _ in outcome.drawn):g} s)"
 
 
 def _listed(numbers: Sequence[int]) -> str:

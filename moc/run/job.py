@@ -118,7 +118,7 @@ class _Job:
         assemble.write_contact_sheet(self.folder, states, title=self.story.title, fps=fps)
         assemble.write_routing(self.folder, states)
         manifest = self._write("finished")
-        return Outcome(self.folder, manifest, self.drawing.drawn, self._renew_command())
+        return Outcome(self.folder, manifest, self.drawing.drawn, self._renew_command(), self.decision.use)
 
     def _write(self, status: str) -> dict[str, Any]:
         """Write and return the manifest."""

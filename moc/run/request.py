@@ -74,12 +74,14 @@ class Outcome:
         manifest: as written.
         drawn: (shot, take) of what was drawn now, in order; empty when nothing was left to do.
         renew: the command that renews shots which no longer fit the story or the shots before them, if any.
+        used: the takes that were put into the video now, by shot.
     """
 
     folder: RunFolder
     manifest: dict[str, Any]
     drawn: list[tuple[int, int]]
     renew: str | None
+    used: Mapping[int, int] = field(default_factory=dict)
 
     @property
     def rendered(self) -> list[int]:

@@ -43,6 +43,31 @@ def test_from_story_to_video(story: Path, tmp_path: Path) -> None:
     assert "Nothing had to be drawn" in again.stdout
 
 
+def test_summary_counts_what_was_drawn(story: Path, tmp_path: Path) -> None:
+    def said(*options: object) -> str:
+        return moc_here("generate", story, "--out", tmp_path / "run", *options).stdout
+
+    def video(text: str) -> str:
+        return next(line for line in text.splitlines() if line.startswith("video.mp4"))
+
+    whole = said()
+    assert re.fullmatch(r"video.mp4: 6 s; drew 4 shots \(6 s\) in [\d.]+ s", video(whole))
+    assert f"\n  {tmp_path}/run/video.mp4\n" in whole, "whole and alone on its line"
+    assert "sparsity: share of all query-key pairs" in whole
+    assert re.fullmatch(r"video.mp4: 6 s; drew 2 takes \(4 s\) in [\d.]+ s", video(said("--shots", 1, "--takes", 3)))
+    both = said("--shots", 4, "--seed", 3, "--takes", 2)
+    assert re.fullmatch(r"video.mp4: 6 s; drew 1 shot and 1 take \(2 s\) in [\d.]+ s", video(both)), both
+    chosen = said("--use-take", "1:2")
+    assert "Shot 1 now shows take 2." in chosen
+    assert "Nothing" not in chosen
+    assert video(chosen) == "video.mp4: 6 s"
+    assert json.loads(said("--use-take", "1:3,4:2", "--json"))["used"] == [[1, 3], [4, 2]]
+    said("--shots", "1-")
+    nothing = said()
+    assert "Nothing had to be drawn." in nothing
+    assert video(nothing) == "video.mp4: 6 s"
+
+
 def test_json_is_alone_on_stdout(story: Path, tmp_path: Path) -> None:
     result = moc("generate", story, "--out", tmp_path / "run", "--json")
     data = json.loads(result.stdout)
@@ -73,6 +98,20 @@ def test_json_of_an_error(tmp_path: Path) -> None:
     assert result.returncode == 2
     assert json.loads(result.stdout)["exit_code"] == 2
     assert "nix.yaml" in json.loads(result.stdout)["error"]
+
+
+def test_json_of_mistakes_in_a_story(tmp_path: Path) -> None:
+    path = tmp_path / "tale.yaml"
+    path.write_text("version: 1\nvideo: {width: 97}\nshots:\n- {id: a, durration: 1s, prompt: hi}\n")
+    result = moc_here("generate", path, "--json")
+    data = json.loads(result.stdout)
+    assert set(data) == {"error", "exit_code", "problems"}
+    assert len(data["problems"]) == len(data["error"].splitlines()) >= 2
+    first = data["problems"][0]
+    assert set(first) == {"source", "line", "column", "key", "message"}
+    assert (first["source"], first["line"], first["key"]) == (str(path), 2, "video")
+    assert "97" in first["message"]
+    assert "error:" not in result.stderr, "these lines start with their place"
 
 
 @pytest.mark.parametrize(
@@ -114,6 +153,9 @@ def test_words_that_are_not_understood(tmp_path: Path) -> None:
     plan = json.loads(moc_here("generate", story, "--dry-run", "--json").stdout)
     assert plan["understanding"][1]["unknown"] == [["wavez", ["waves"]]]
     assert plan["total"]["frames"] == 24
+    tokens, text = (sum(shot[key] for shot in plan["shots"]) for key in ("tokens", "text_tokens"))
+    assert (plan["total"]["tokens"], plan["total"]["tokens_with_text"]) == (tokens, tokens + text)
+    assert text > 0
     assert not (tmp_path / "runs").exists()
 
 
