@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from moc.storyboard import Problem
 
 INTERRUPTED = 130
+NUMBER = "N"
+"""How help names a number that an option wants."""
 
 
 def out() -> Console:
@@ -93,7 +95,25 @@ def guarded(command: Callable[..., None]) -> Callable[..., None]:
     return run
 
 
-class Verbs(TyperGroup):
+class _Help:
+    """Help that shows what to write after an option and nothing else: no type after a flag, no range after a number."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The parameters of the command, `--help` included."""
+        params: list[Any] = super().get_params(ctx)  # type: ignore[misc]
+        for param in params:
+            if getattr(param, "is_flag", False):
+                param.metavar = ""
+            elif param.metavar == NUMBER and hasattr(param, "min"):
+                param.min = param.max = None  # of the help alone; what is allowed is checked by the parameter's type
+        return params
+
+
+class Verb(_Help, TyperCommand):
+    """A verb."""
+
+
+class Verbs(_Help, TyperGroup):
     """The group of all verbs: a wrong option is said as JSON too where `--json` stands among the words.
 
     Options are read before a verb runs, so `guarded` does not see their mistakes; typer prints them on stderr.

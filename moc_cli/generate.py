@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moc_cli.console import NUMBER
 from moc_cli.options import parse_overrides
 
 if TYPE_CHECKING:
@@ -55,7 +56,8 @@ def generate(
     seed: Annotated[
         int | None,
         typer.Option(
-            "--seed", min=0, help="Seed of the story; with --shots, of those shots.", rich_help_panel=_STORY
+            "--seed", metavar=NUMBER, min=0, help="Seed of the story; with --shots, of those shots.",
+            rich_help_panel=_STORY,
         ),
     ] = None,
     mode: Annotated[
@@ -63,7 +65,8 @@ def generate(
         typer.Option("--mode", help="Shot after shot, or all shots at once.", rich_help_panel=_STORY),
     ] = None,
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Denoising steps a shot.", rich_help_panel=_STORY)
+        int | None,
+        typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps a shot.", rich_help_panel=_STORY),
     ] = None,
     overrides: Annotated[
         list[str] | None,
@@ -79,8 +82,8 @@ def generate(
     ] = None,
     takes: Annotated[
         int,
-        typer.Option("--takes", min=1, max=99, help="Variants of each shot, with seeds that follow its own.",
-                     rich_help_panel=_AGAIN),
+        typer.Option("--takes", metavar=NUMBER, min=1, max=99,
+                     help="Variants of each shot, with seeds that follow its own.", rich_help_panel=_AGAIN),
     ] = 1,
     use_take: Annotated[
         str | None,

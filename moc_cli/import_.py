@@ -16,13 +16,12 @@ def import_(
     force: Annotated[bool, typer.Option("--force", help="Replace STORY.yaml if it exists.")] = False,
 ) -> None:
     """Turn a StoryMem story or a HoloCine prompt into a story file."""
-    from moc.errors import InputError
     from moc.storyboard import to_yaml
     from moc.storyboard.importers import import_story
     from moc_cli.console import err, tell
+    from moc_cli.options import check_new
 
-    if out is not None and out.exists() and not force:
-        raise InputError(f"{out} exists already; choose another name or add --force.")
+    check_new(out, force)
     imported = import_story(file)
     text = to_yaml(imported.storyboard, comment=f"Imported from {file.name}.")
     for note in imported.notes:

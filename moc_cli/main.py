@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from moc_cli.console import INTERRUPTED, Verbs, guarded
+from moc_cli.console import INTERRUPTED, Verb, Verbs, guarded
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.schema import schema
@@ -43,10 +43,10 @@ def _root(
     pass
 
 
-app.command("generate")(guarded(generate))
-app.command("train")(guarded(train))
-app.command("schema")(guarded(schema))
-app.command("import")(guarded(import_))
+app.command("generate", cls=Verb)(guarded(generate))
+app.command("train", cls=Verb)(guarded(train))
+app.command("schema", cls=Verb)(guarded(schema))
+app.command("import", cls=Verb)(guarded(import_))
 
 
 def _terminated(*_: object) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 
 def parse_overrides(texts: list[str] | None) -> dict[str, str]:
     """`["attention.top_k=3"]` as {"attention.top_k": "3"}; the last of equal keys counts.
@@ -18,3 +20,11 @@ def parse_overrides(texts: list[str] | None) -> dict[str, str]:
             raise InputError(f"--set '{text}' is not KEY=VALUE, such as attention.top_k=3.")
         parsed[key.strip()] = value.strip()
     return parsed
+
+
+def check_new(out: Path | None, force: bool) -> None:
+    """Raises InputError where a file lies at `out` that was not to be replaced."""
+    from moc.errors import InputError
+
+    if out is not None and out.exists() and not force:
+        raise InputError(f"{out} exists already; choose another name or add --force.")

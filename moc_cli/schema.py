@@ -13,6 +13,7 @@ def schema(
     out: Annotated[
         Path | None, typer.Option("--out", "-o", metavar="FILE", help="Write it there instead of printing it.")
     ] = None,
+    force: Annotated[bool, typer.Option("--force", help="Replace FILE if it exists.")] = False,
 ) -> None:
     """Print the JSON Schema of story files, for completion and checks in editors."""
     from moc.storyboard.json_schema import json_schema
@@ -22,6 +23,8 @@ def schema(
         typer.echo(text, nl=False)
         return
     from moc.run.files import write_bytes
+    from moc_cli.options import check_new
 
+    check_new(out, force)
     write_bytes(out, text.encode())
     typer.echo(f"wrote {out}", err=True)

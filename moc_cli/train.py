@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
+from moc_cli.console import NUMBER
 from moc_cli.options import parse_overrides
 
 
@@ -23,10 +24,11 @@ def train(
         list[str] | None,
         typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a setting of the file; repeatable."),
     ] = None,
-    seed: Annotated[int | None, typer.Option("--seed", min=0, help="Seed of weights and data.")] = None,
-    device: Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")] = "auto",
+    seed: Annotated[int | None, typer.Option("--seed", metavar=NUMBER, min=0, help="Seed of weights and data.")] = None,
+    device: Annotated[str, typer.Option("--device", metavar="NAME", help="auto, cpu, cuda or cuda:N.")] = "auto",
     minutes: Annotated[
-        float | None, typer.Option("--minutes", min=0.0, help="Save and stop after about so many minutes.")
+        float | None,
+        typer.Option("--minutes", metavar=NUMBER, min=0.0, help="Save and stop after about so many minutes."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,

@@ -231,6 +231,7 @@ def test_bad_options(story: Path, tmp_path: Path, options: list[str], words: str
         pytest.skip("this machine may have an Apple GPU")
     result = moc_here("generate", story, "--out", tmp_path / "run", *options)
     assert_fails(result, 2, words)
+    assert result.stderr.startswith("error: ") or "─ Error ─" in result.stderr
     assert names(tmp_path) == ["tale.yaml"]
 
 

@@ -6,8 +6,10 @@ import inspect
 import re
 import typing
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
+from moc_testing import assert_fails, moc_here
 
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
@@ -25,7 +27,7 @@ OPTIONS = {
     train: [
         "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--json", "--quiet -q",
     ],
-    schema: ["--out -o"],
+    schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
 }  # fmt: skip
 
@@ -56,3 +58,32 @@ def test_help_is_said(command: Callable[..., None]) -> None:
     for name, hint in typing.get_type_hints(command, include_extras=True).items():
         if name != "return":
             assert hint.__metadata__[0].help, f"{name} has no help"
+
+
+@pytest.mark.parametrize("words", [[], *([verb] for verb in VERBS)], ids=lambda words: words[0] if words else "moc")
+def test_help_shows_what_to_write(words: list[str]) -> None:
+    """A flag wants no value, and Python's names of types and ranges are nobody's business."""
+    said = moc_here(*words, "--help").stdout
+    assert "--help" in said
+    assert not re.search(r"<bool>|<int|<float|BOOLEAN|INTEGER|x>=|x<=", said), said
+    for line in said.splitlines():
+        if "--seed" in line or "--takes" in line or "--minutes" in line:
+            assert re.search(r"--\w+ +N ", line), line
+
+
+@pytest.mark.parametrize("options", [["--takes", "0"], ["--takes", "100"], ["--seed", "-1"], ["--steps", "0"]])
+def test_ranges_still_count(options: list[str]) -> None:
+    assert_fails(moc_here("generate", "tale.yaml", *options), 2, options[0])
+
+
+def test_files_are_not_written_over_unasked(tmp_path: Path) -> None:
+    (tmp_path / "holocine.txt").write_text(
+        "[global caption] A woman. [per shot caption] She waves. [shot cut] She sits."
+    )
+    out = tmp_path / "out"
+    for words in (["schema"], ["import", tmp_path / "holocine.txt"]):
+        out.write_text("mine")
+        assert_fails(moc_here(*words, "-o", out), 2, "error:", f"{out} exists already", "--force")
+        assert out.read_text() == "mine"
+        assert moc_here(*words, "-o", out, "--force").returncode == 0
+        assert out.read_text() != "mine"
