@@ -27,7 +27,6 @@ def continue_shots(stories: StoryBatch, share: float, generator: torch.Generator
     """
     device = stories.scene.device
     goes_on = torch.rand(stories.scene.shape, generator=generator, device=device) < share
-    goes_on[:, 0] = False
     run = torch.zeros_like(stories.scene)
     source = torch.arange(stories.shots, device=device).expand_as(run).clone()
     for s in range(1, stories.shots):

@@ -23,6 +23,7 @@ from moc.training.data import (
     make_piece,
     story_layout,
 )
+from moc.world.schema import FACT_ID, SLOT_NONE
 
 CPU = torch.device("cpu")
 SIZE = PocketConfig(picture_width=16, picture_height=8, caption_tokens=3, global_tokens=4)  # two tokens a frame
@@ -143,6 +144,18 @@ def test_noise_lies_between_picture_and_noise() -> None:
     _, _, joint = _piece(clean_history=0.0, near_clean_history=0.0)
     assert torch.equal(joint.patches[:, : shots - 1], joint.patches[:, shots - 1 : -1])
     assert (joint.t == joint.t[:, :1]).all()
+
+
+def test_continued_shots_go_on_in_time() -> None:
+    _, stage, piece = _piece(continued=1.0)
+    for shot in range(1, stage.shots):
+        assert not torch.equal(piece.target[:, shot], piece.target[:, shot - 1])
+        # the same scene half a second later: much nearer than another shot
+        step = (piece.target[:, shot] - piece.target[:, shot - 1]).abs().mean()
+        assert step < 0.5 * (piece.target[:, shot] - piece.target[:, shot].flip(0)).abs().mean()
+    going_on = (piece.captions == torch.tensor([SLOT_NONE, FACT_ID["cut", "continue"]])).all(-1).any(-1)
+    expected = [False, *[True] * (stage.shots - 1)]
+    assert going_on.tolist() == [[*expected[:-1], *expected]] * 2
 
 
 def test_dropped_text_and_routes() -> None:

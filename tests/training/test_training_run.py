@@ -26,8 +26,8 @@ from moc.backbones.pocket.weights import load_model
 from moc.errors import InputError, MocError
 from moc.storyboard import Storyboard
 from moc.training import checkpoint, loop, samples
-from moc.training.config import parse
-from moc.training.data import make_piece
+from moc.training.config import Stage, parse
+from moc.training.data import RoutedAttention, make_piece
 from moc.training.loop import LOG_COLUMNS, Trainer
 from moc.training.run import read_config, train
 
@@ -249,21 +249,34 @@ def test_averaged_weights(tmp_path: Path) -> None:
             torch.testing.assert_close(trainer.ema[name], expected[name])
 
 
+def _loss(trainer: Trainer, stage: Stage, number: int) -> torch.Tensor:
+    """The loss of a piece from its definition: squared errors, characters and late steps counting more."""
+    piece = make_piece(trainer.config, trainer.model_config, stage, 0, number, CPU)
+    attention = RoutedAttention(trainer.config, stage, trainer.model_config, 0, piece)
+    made = trainer.model(
+        piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
+        predict_from=stage.shots - 1,
+    )  # fmt: skip
+    t = piece.t[:, stage.shots - 1 :, None, None]
+    return ((made - piece.target) ** 2 * piece.importance / t.clamp_min(0.08) ** 2).mean()
+
+
 def test_gradients_of_pieces_add_up_to_those_of_the_batch(tmp_path: Path) -> None:
     """The mean over pieces, each with its own data; the norm is clipped once, over all."""
     config = parse({**TINY, "clip": 1e-4})
-    trainer = Trainer(config, tmp_path, CPU)
-    stage = config.stages[0]
-    for number in range(2):
-        trainer._piece_gradients(stage, number, scale=0.5)
-    total = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-    again = Trainer(config, tmp_path, CPU)
+    trainer, truth = (Trainer(config, tmp_path, CPU) for _ in range(2))
+    parameters = list(truth.model.parameters())
+    losses = [_loss(truth, config.stages[0], number) for number in range(2)]
+    grads = torch.autograd.grad(torch.stack(losses).mean(), parameters)
+    total = torch.cat([g.flatten() for g in grads])
     seen: list[torch.Tensor] = []
-    again.optimizer.register_step_pre_hook(
-        lambda *_: seen.append(torch.cat([p.grad.flatten() for p in again.model.parameters() if p.grad is not None]))
+    trainer.optimizer.register_step_pre_hook(
+        lambda *_: seen.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]))
     )
-    again.optimise()
-    assert float(again._latest[2]) == pytest.approx(float(total.norm()), rel=1e-4)
+    trainer.optimise()
+    loss, _, norm = trainer._latest.tolist()
+    assert loss == pytest.approx(sum(one.item() for one in losses) / 2, rel=1e-4)
+    assert norm == pytest.approx(float(total.norm()), rel=1e-4)
     torch.testing.assert_close(seen[0], total * 1e-4 / total.norm(), rtol=1e-3, atol=1e-9)
 
 
