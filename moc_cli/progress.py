@@ -78,11 +78,13 @@ class _Bar:
             self._progress.start()
 
     def _bar(self) -> Progress:
+        from rich.console import RenderableType
+        from rich.constrain import Constrain
         from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn
         from rich.table import Column
         from rich.text import Text
 
-        pace = self.pace
+        pace, console = self.pace, self.console
 
         class Times(ProgressColumn):
             """Percentage and times, anew at every refresh."""
@@ -90,11 +92,17 @@ class _Bar:
             def render(self, task: Task) -> Text:
                 return Text(f"{task.percentage:.0f} %, {pace.words()}", no_wrap=True)
 
-        return Progress(
+        class Narrow(Progress):
+            """Leaves room for the `^C` that terminals write at the cursor: on a line of its own it would stay there."""
+
+            def get_renderable(self) -> RenderableType:
+                return Constrain(super().get_renderable(), max(console.width - 3, 1))
+
+        return Narrow(
             TextColumn("{task.description}"),
             BarColumn(bar_width=None),
             Times(table_column=Column(no_wrap=True)),
-            console=self.console,
+            console=console,
             transient=True,
             expand=True,
         )

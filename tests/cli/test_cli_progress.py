@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
+from rich.console import Console
 
 from moc_cli import progress
 
@@ -25,3 +28,19 @@ def test_pace(monkeypatch: pytest.MonkeyPatch) -> None:
     assert pace.words() == "1:30 min so far, 0.0 s left", "late, but never negative"
     pace.reach(1.2)
     assert pace.words() == "1:30 min so far"
+
+
+@pytest.mark.parametrize("label", ["shot 1 (a), step 1/2", f"shot 1 ({'long_name' * 7}), step 1/2"])
+def test_bar_leaves_room_for_the_echo_of_ctrl_c(label: str) -> None:
+    bar = progress._Bar(quiet=False)
+    bar.console = Console(file=io.StringIO(), width=80, force_terminal=True, color_system=None)
+    bar.start("loading", 1.0)
+    bar.update(label, 0.5)
+    try:
+        assert bar._progress is not None
+        lines = bar.console.render_lines(bar._progress.get_renderable(), pad=False)
+        widths = [sum(segment.cell_length for segment in line) for line in lines]
+        assert len(widths) == 1
+        assert 60 < widths[0] <= 77
+    finally:
+        bar._stop()
