@@ -309,7 +309,7 @@ def test_long_shots_are_drawn_in_even_pieces(backbone: PocketBackbone) -> None:
 
 def test_a_full_caption_still_continues(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where no place is free, the last fact makes room."""
-    full = [(1, 5)] * TINY.caption_tokens
+    full = [(0, FACT_ID["camera", "wide"]), *[(1, 5)] * (TINY.caption_tokens - 1)]
     monkeypatch.setattr(planning, "encode", lambda _: ([], [full, full]))
     story = story_of([shot_data(1), shot_data(2, cut=False)])
     _, captions = story_tokens(story, cut_into_pieces(story, TINY))
