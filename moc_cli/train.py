@@ -36,7 +36,7 @@ def train(
     """Train the built-in model, or a smaller one, on the synthetic story world."""
     from moc.training.run import train as run
     from moc_cli.console import out as results
-    from moc_cli.console import print_json
+    from moc_cli.console import print_json, tell
     from moc_cli.progress import TrainingProgress
 
     folder = out or Path("runs") / "train" / config.stem
@@ -53,7 +53,7 @@ def train(
     if as_json and first:
         print_json({"weights": str(weights), "out": str(folder), "wall_seconds": time.monotonic() - began})
     elif first and not quiet:
-        results().print(f"weights: {weights}")
+        tell(results(), f"weights:\n  {weights}")
 
 
 def _value(key: str, text: str) -> Any:
