@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import time
 from pathlib import Path
 
@@ -138,7 +137,9 @@ def _batch(stories: int, frames: int, generator: torch.Generator, split: str) ->
 
 def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12) -> dict[str, float]:
     """Train for about `minutes`, save to `out`, and return the error of each attribute on held-out renders."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
+
+    from moc.training.checkpoint import whole
 
     generator = torch.Generator(device=device).manual_seed(5)
     torch.manual_seed(5)
@@ -161,9 +162,8 @@ def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, 
         step += 1
     reader.eval()
     weights = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in reader.state_dict().items()}
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.part")
-    save_file(weights, temporary, metadata={"reader": json.dumps({"width": width}), "steps": str(step)})
-    os.replace(temporary, out)
+    with whole(out) as file:
+        file.write(save(weights, metadata={"reader": json.dumps({"width": width}), "steps": str(step)}))
     reader.load_state_dict({n: w.float() for n, w in weights.items()})
     return measure(reader, device)
 
