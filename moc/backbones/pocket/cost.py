@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from moc.backbones.pocket.config import PocketConfig
 from moc.config import MoCConfig
+from moc.flops import FLOPS_PER_PAIR, FLOPS_PER_SCORE
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,7 @@ def patch_flops_per_token(size: PocketConfig) -> float:
 def pass_flops(size: PocketConfig, config: MoCConfig, own: Amount, others: Amount, captions: int) -> float:
     """FLOPs of one network pass over a piece.
 
-    The linear layers; attention at 4 d a query-key pair and head (QK^T and PV); scoring of chunk descriptors at 2 d
-    each (Eq. 4). Left out: the global text's own rows (computed once a story when streaming), norms, modulation and
+    The linear layers; attention and scoring of chunk descriptors as in `moc.flops`. Left out: the global text's own rows (computed once a story when streaming), norms, modulation and
     softmax, which are no matrix products.
 
     Args:
@@ -68,7 +68,7 @@ def pass_flops(size: PocketConfig, config: MoCConfig, own: Amount, others: Amoun
         pairs += rows * (span * chunk + min(config.top_k, free) * mean)
         scored += rows * (share * others.chunks + (0 if config.intra == "shot" and config.causal else own.chunks))
     linear = (own.tokens + size.caption_tokens) * block_flops_per_token(size) + own.tokens * patch_flops_per_token(size)
-    return linear + size.layers * size.width * (4.0 * pairs + 2.0 * scored)
+    return linear + size.layers * size.width * (FLOPS_PER_PAIR * pairs + FLOPS_PER_SCORE * scored)
 
 
 def _own_spans(config: MoCConfig, chunks: int) -> Counter[int]:

@@ -1,0 +1,276 @@
+"""What attention costs, counted: query-key pairs, FLOPs and bytes of each part. Torch loads on first use.
+
+Notation of Cai et al., sec. 3.3 (arXiv 2508.21058): L tokens, C chunks, d channels a head, k routed chunks of mean
+length m. Per head and layer the paper gives
+
+    pooling   L d                     every key is added once                       (first term of Eq. 4)
+    routing   2 L C d                 a score is a dot product: d products, d sums  (second term)
+    attention 4 L k m d               2 d for Q K^T and 2 d for P V, a pair         (third term)
+    dense     4 L^2 d                 the same for all pairs                        (Eq. 5)
+
+The ratio of the last to the rest is 2 L / (C + 2 k m) without pooling; the paper prints 2 L / (C d + 2 k m) (Eq. 6),
+whose d is one too many. The paper's third term leaves out the text and the own shot, which are attended always.
+
+Here every sum runs over the real chunks, which differ in length, and over what the masks really admit: a query of the
+first shot scores and routes nothing, one of the second may have fewer than k chunks to pick from. One number is an
+expectation: which chunks a query picks is not known beforehand, so a link counts the mean length of the chunks it
+might go to, exact where all of them are taken or all are equally long. `routed_pairs_of` counts a real routing.
+
+Not counted, being no products of a query with a key: softmax, the merge of the parts, top-k itself.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from itertools import accumulate, pairwise
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from moc.config import MoCConfig
+    from moc.layout import TokenLayout
+    from moc.routing import Routing
+
+FLOPS_PER_PAIR = 4  # times d: Q K^T and P V
+FLOPS_PER_PAIR_BACKWARD = 10  # times d: Q K^T again, dP = dO V^T, dV = P^T dO, dQ = dS K, dK = dS^T Q
+FLOPS_PER_SCORE = 2  # times d
+PARTS = ("pool", "route", "text", "own", "routed")
+
+
+@dataclass(frozen=True)
+class Counts:
+    """Pairs of one head in one layer.
+
+    Attributes:
+        tokens: L. video_tokens: those of them that are no text.
+        chunks: video chunks, the ones that can be routed to.
+        text_pairs: (query, key) pairs whose key is text.
+        own_pairs: pairs of the own link, keys of video: own shot, chunk or window.
+        routed_pairs: pairs of routed links, an expectation where chunk lengths differ.
+        links: routed links: queries times the chunks they pick.
+        scored: (query, chunk) pairs that are scored.
+        backward_pairs: pairs of a token with its own and earlier shots and the global text: all that a stream, which
+            can't look ahead, could ever attend.
+        mandatory_keys: keys that the mandatory part reads, summed over its groups of queries.
+    """
+
+    tokens: int
+    video_tokens: int
+    chunks: int
+    text_pairs: int
+    own_pairs: int
+    routed_pairs: float
+    links: int
+    scored: int
+    backward_pairs: int
+    mandatory_keys: int
+
+    @property
+    def pairs(self) -> float:
+        """All attended pairs."""
+        return self.text_pairs + self.own_pairs + self.routed_pairs
+
+    @property
+    def dense_pairs(self) -> int:
+        """L^2."""
+        return self.tokens**2
+
+    @property
+    def density(self) -> float:
+        """Attended pairs / L^2."""
+        return self.pairs / self.dense_pairs
+
+    @property
+    def sparsity(self) -> float:
+        """1 - density: against all pairs, as the literature counts."""
+        return 1 - self.density
+
+    @property
+    def sparsity_causal(self) -> float:
+        """The share left out of the pairs with the own and earlier shots; below zero where later ones are attended."""
+        return 1 - self.pairs / self.backward_pairs
+
+    @property
+    def keys_per_query(self) -> float:
+        """Keys that a query attends on average: density x L."""
+        return self.pairs / self.tokens
+
+    @property
+    def ratio(self) -> float:
+        """Dense pairs / attended pairs, the speed-up if attention were all and time went by pairs alone."""
+        return self.dense_pairs / self.pairs
+
+
+@dataclass(frozen=True)
+class Flops:
+    """FLOPs by part; `text`, `own` and `routed` by the kind of key."""
+
+    pool: float
+    route: float
+    text: float
+    own: float
+    routed: float
+    dense: float
+
+    @property
+    def attended(self) -> float:
+        """Attention alone."""
+        return self.text + self.own + self.routed
+
+    @property
+    def total(self) -> float:
+        """Attention, pooling and routing."""
+        return self.attended + self.pool + self.route
+
+    @property
+    def ratio(self) -> float:
+        """Dense / attended pairs."""
+        return self.dense / self.attended
+
+    @property
+    def ratio_total(self) -> float:
+        """Dense / everything that MoC computes."""
+        return self.dense / self.total
+
+    def parts(self) -> dict[str, float]:
+        """FLOPs of each of `PARTS`."""
+        return {name: value for name, value in asdict(self).items() if name in PARTS}
+
+
+def count(layout: TokenLayout, config: MoCConfig) -> Counts:
+    """Pairs of one forward pass over the whole stream; drop-off and drop-in, which train alone, are not counted.
+
+    Raises:
+        ValueError: the layout is cut into other chunks than the config asks for, or holds no token.
+    """
+    import torch
+
+    from moc.attention.mandatory import mandatory
+
+    if config.chunk_tokens != layout.chunk_tokens:
+        raise ValueError(
+            f"the layout is cut into chunks of {layout.chunk_tokens}, the config asks for {config.chunk_tokens}"
+        )
+    if layout.length == 0:
+        raise ValueError("the layout must hold at least one token, got 0")
+    edges, is_text = layout.chunk_edges(), layout.chunk_is_text.tolist()
+    sizes = [b - a for a, b in pairwise(edges)]
+    text_until = dict(
+        zip(edges, accumulate((n * t for n, t in zip(sizes, is_text, strict=True)), initial=0), strict=True)
+    )
+    text_pairs = own_pairs = keys = 0
+    for group in mandatory(layout, config, (0, layout.length), torch.device("cpu")).groups:
+        rows = group.q_stop - group.q_start
+        text = sum(text_until[b] - text_until[a] for a, b in group.keys)
+        text_pairs += rows * text
+        own_pairs += rows * (group.num_keys - text)
+        keys += group.num_keys
+    routed, links, scored = _routed(layout, config, sizes, is_text)
+    ends = [(layout.global_text, layout.global_text)]
+    ends += [(b - a, b) for a, b in (layout.token_range(number) for number in layout.shot_numbers)]
+    return Counts(
+        tokens=layout.length,
+        video_tokens=layout.length - text_until[layout.length],
+        chunks=layout.num_video_chunks,
+        text_pairs=text_pairs,
+        own_pairs=own_pairs,
+        routed_pairs=routed,
+        links=links,
+        scored=scored,
+        backward_pairs=sum(rows * end for rows, end in ends),
+        mandatory_keys=keys,
+    )
+
+
+def _routed(layout: TokenLayout, config: MoCConfig, sizes: list[int], is_text: list[bool]) -> tuple[float, int, int]:
+    """Routed pairs, links and scores. The rows of a chunk share their candidates: ranks 0:limit without low:high."""
+    import torch
+
+    from moc.candidates import candidates_of
+
+    candidates = candidates_of(layout, config, None, torch.device("cpu"))
+    first = layout.chunk_bounds[:-1].cpu()
+    table = [getattr(candidates, name)[first].tolist() for name in ("limit", "low", "high")]
+    until = list(accumulate((n for n, text in zip(sizes, is_text, strict=True) if not text), initial=0))
+    pairs, links, scored = 0.0, 0, 0
+    for rows, limit, low, high in zip(sizes, *table, strict=True):
+        admissible = limit - (high - low)
+        if config.top_k == 0 or admissible == 0:
+            continue
+        picked = min(config.top_k, admissible)
+        tokens = until[limit] - (until[high] - until[low])
+        pairs += rows * picked * tokens / admissible
+        links += rows * picked
+        scored += rows * limit
+    return pairs, links, scored
+
+
+def routed_pairs_of(routing: Routing, layout: TokenLayout) -> float:
+    """Pairs of a real routing over the whole stream, the mean over batch rows and heads."""
+    batch, heads = routing.indices.shape[:2]
+    links = routing.counts(layout).sum((0, 1)).cpu()
+    return float((links * layout.chunk_bounds.cpu().diff()).sum()) / (batch * heads)
+
+
+def flops(counts: Counts, head_dim: int, *, heads: int = 1, layers: int = 1, backward: bool = False) -> Flops:
+    """FLOPs of these pairs.
+
+    Args:
+        counts: pairs of one head and layer.
+        head_dim: d.
+        heads, layers: how often the pairs are attended.
+        backward: the backward pass, too: five products a pair more; pooling and routing have none.
+    """
+    times = float(head_dim * heads * layers)
+    pair = times * (FLOPS_PER_PAIR + (FLOPS_PER_PAIR_BACKWARD if backward else 0))
+    routes = counts.scored > 0
+    return Flops(
+        pool=times * counts.tokens if routes else 0.0,
+        route=times * FLOPS_PER_SCORE * counts.scored,
+        text=pair * counts.text_pairs,
+        own=pair * counts.own_pairs,
+        routed=pair * counts.routed_pairs,
+        dense=pair * counts.dense_pairs,
+    )
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that each part must move between memory and chip: its inputs read once, its results written once.
+
+    A lower bound: keys that a kernel reads once more for every tile of queries are taken to come from the cache.
+    """
+
+    pool: float
+    route: float
+    mandatory: float
+    routed: float
+    merge: float
+    dense: float
+
+    @property
+    def total(self) -> float:
+        """All of MoC."""
+        return self.pool + self.route + self.mandatory + self.routed + self.merge
+
+
+def traffic(counts: Counts, head_dim: int, *, itemsize: int, heads: int = 1, layers: int = 1) -> Traffic:
+    """Bytes of one forward pass.
+
+    With r = d x `itemsize` bytes a token: pooling reads the keys and writes descriptors; routing reads video queries
+    and descriptors and writes 4 bytes a link; the mandatory part reads queries and each group's keys and values and
+    writes outputs and a 4-byte log-sum-exp; the routed part reads a query row a link and all video keys and values
+    and writes a row and a log-sum-exp a link; the merge reads those and the mandatory result and writes the output.
+    """
+    times = heads * layers
+    row, lse = head_dim * itemsize, 4
+    length, video, chunks, links = counts.tokens, counts.video_tokens, counts.chunks, counts.links
+    routes = counts.links > 0
+    result = length * (row + lse)
+    return Traffic(
+        pool=times * routes * (length + chunks) * row,
+        route=times * routes * ((video + chunks) * row + links * 4),
+        mandatory=times * (length * row + 2 * counts.mandatory_keys * row + result),
+        routed=times * (routes * 2 * video * row + links * (2 * row + lse)),
+        merge=times * routes * (links * (row + lse) + 2 * result),
+        dense=times * (3 * length * row + result),
+    )
