@@ -44,8 +44,8 @@ def patch_flops_per_token(size: PocketConfig) -> float:
 def pass_flops(size: PocketConfig, config: MoCConfig, own: Amount, others: Amount, captions: int) -> float:
     """FLOPs of one network pass over a piece.
 
-    The linear layers; attention and scoring of chunk descriptors as in `moc.flops`. Left out: the global text's own rows (computed once a story when streaming), norms, modulation and
-    softmax, which are no matrix products.
+    The linear layers; attention and scoring of chunk descriptors as in `moc.flops`. Left out: the global text's own
+    rows (computed once a story when streaming), norms, modulation and softmax, which are no matrix products.
 
     Args:
         own: the piece.
