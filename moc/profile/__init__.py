@@ -1,0 +1,21 @@
+"""What sparsity buys: attention counted and measured, dense attention beside it. `profile(settings)` is the whole job.
+
+Torch is imported when a profile is made, not before.
+"""
+
+from __future__ import annotations
+
+from moc.profile.budget import Condition, broken, parse_budget
+from moc.profile.report import OnProgress, profile
+from moc.profile.settings import Settings, base_settings, make_settings
+
+__all__ = [
+    "Condition",
+    "OnProgress",
+    "Settings",
+    "base_settings",
+    "broken",
+    "make_settings",
+    "parse_budget",
+    "profile",
+]

@@ -1,0 +1,288 @@
+"""Measures the rows of a profile on one device: MoC, its parts, dense attention, and a whole model where asked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from moc.attention import moc_attention
+from moc.errors import InputError
+from moc.flops import count, routed_pairs_of, traffic
+from moc.layout import TokenLayout
+from moc.profile import timing
+from moc.profile.kernels import Attention, dense_kernel
+from moc.profile.parts import clocked, part_times
+from moc.profile.settings import Settings
+from moc.profile.timing import Peaks, Timing
+from moc.profile.whole import amdahl, whole_model
+from moc.routing import route
+
+_FIRST_GUESS = 0.3  # share of a matrix product's rate that attention is taken to reach before any was measured
+_MEMORY_SHARE = 0.8  # of free memory that a row may take
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class _Skipped(Exception):
+    """Why something was not measured."""
+
+    why: str
+
+
+class Bench:
+    """Measures rows; make one a profile.
+
+    Raises:
+        InputError: the backend, a dense kernel or the dtype can't run on the device.
+    """
+
+    def __init__(self, settings: Settings, device: str) -> None:
+        self.device = torch.device(device)
+        name = settings.dtype if settings.dtype != "auto" else ("bfloat16" if self.device.type == "cuda" else "float32")
+        self.settings = replace(settings, dtype=name, device=str(self.device))
+        self.dtype: torch.dtype = getattr(torch, name)
+        self.kernels: dict[str, Attention] = {name: dense_kernel(name) for name in settings.against}
+        self._refuse()
+        self.machine = timing.machine(self.device)
+        self.peaks: Peaks = timing.measure_peaks(self.device, self.dtype)
+        self.machine |= {
+            "peak_tflops_measured": self.peaks.flops / 1e12,
+            "peak_gbs_measured": self.peaks.bandwidth / 1e9,
+        }
+        self._rates: dict[str, float] = {}
+
+    def notes(self) -> list[str]:
+        """Sentences about the whole profile."""
+        return []
+
+    def _refuse(self) -> None:
+        """Tries backend and dense kernels on a few tokens, so that what can't run is said before anything is."""
+        layout = self.settings.layout(1)
+        x = torch.randn(1, 1, 16, self.settings.geometry.head_dim, device=self.device, dtype=self.dtype)
+        for name, kernel in self.kernels.items():
+            try:
+                kernel(x, x, x)
+            except RuntimeError as error:
+                reason = " ".join(str(error).split())[:120]
+                raise InputError(
+                    f"--against {name}: that kernel does not run on {self.device} in {self.settings.dtype} ({reason})."
+                ) from error
+        if self.settings.backend == "triton":
+            from moc.attention.fused import refusal
+
+            said = refusal(x, layout, self.settings.config, (0, layout.length))
+            if said:
+                raise InputError(f"--backend triton: {said}.")
+
+    # One row.
+
+    def row(self, row: dict[str, Any], say: Say) -> None:
+        """Fills the measured columns of a row; what can't be measured becomes a note."""
+        layout = self.settings.layout(row["shots"])
+        self._roofline(row, layout)
+        if self.settings.model is not None:
+            self._model(row, layout, say)
+            return
+        with self._noted(row, "MoC was"):
+            self._moc(row, layout, say)
+        with self._noted(row, "dense attention was"):
+            self._dense(row, layout, say)
+        self._compare(row)
+
+    def _compare(self, row: dict[str, Any]) -> None:
+        moc, dense = row["latency_moc_ms"], row["latency_dense_ms"]
+        if moc:
+            row["tflops_moc"] = sum(row["flops_parts"][name] for name in ("text", "own", "routed")) / moc / 1e9
+        if dense:
+            row["tflops_dense"] = row["flops_dense"] / dense / 1e9
+        if moc and dense:
+            row["speedup"] = dense / moc
+            row["share_reached"] = row["speedup"] / row["flops_ratio"]
+
+    def _roofline(self, row: dict[str, Any], layout: TokenLayout) -> None:
+        """The least time that the measured peaks allow, part by part; only of the forward pass."""
+        if self.settings.backward:
+            return
+        size, parts = self.settings.geometry, row["flops_parts"]
+        moved = traffic(
+            count(layout, self.settings.config), size.head_dim,
+            itemsize=self.dtype.itemsize, heads=size.heads, layers=size.layers,
+        )  # fmt: skip
+        work = (
+            (parts["pool"], moved.pool), (parts["route"], moved.route), (parts["text"] + parts["own"], moved.mandatory),
+            (parts["routed"], moved.routed), (0.0, moved.merge),
+        )  # fmt: skip
+        row["roofline_moc_ms"] = 1e3 * sum(self._least(*pair) for pair in work)
+        row["roofline_dense_ms"] = 1e3 * self._least(row["flops_dense"], moved.dense)
+
+    def _least(self, work: float, moved: float) -> float:
+        return max(work / self.peaks.flops, moved / self.peaks.bandwidth)
+
+    def _moc(self, row: dict[str, Any], layout: TokenLayout, say: Say) -> None:
+        settings = self.settings
+
+        def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return moc_attention(q, k, v, layout, settings.config, backend=settings.backend)
+
+        links = settings.config.top_k * layout.length
+        size = settings.geometry
+        need = 6 * layout.length * size.head_dim * self.dtype.itemsize + links * (4 * size.head_dim + 40)
+        need = layout.length**2 * 12 if settings.backend == "reference" else need
+        inputs = self._inputs(layout, need)
+        time, memory = self._timed("moc", "MoC", row["flops_moc"], attention, inputs, say)
+        row["latency_moc_ms"], row["peak_memory_mib"] = time.median_ms, memory
+        row["latency_spread_ms"] = {"moc": [time.low_ms, time.high_ms]}
+        say("its parts")
+        with self._noted(row, "the parts were"), torch.no_grad():
+            q, k = inputs[0].detach(), inputs[1].detach()
+            routing = route(q, k, layout, settings.config)
+            counts = count(layout, settings.config)
+            attended = counts.text_pairs + counts.own_pairs + routed_pairs_of(routing, layout)
+            row["sparsity_measured"] = 1 - attended / counts.dense_pairs
+            if not settings.backward:
+                row["latency_parts_ms"] = part_times(self._run(attention, inputs), self.device)
+
+    def _dense(self, row: dict[str, Any], layout: TokenLayout, say: Say) -> None:
+        size = self.settings.geometry
+        inputs = self._inputs(layout, 2 * layout.length * size.head_dim * self.dtype.itemsize)
+        row["against_ms"] = {}
+        first = next(iter(self.kernels))
+        for name, kernel in self.kernels.items():
+            row["against_ms"][name] = None
+            with self._noted(row, f"{name} was"):
+                time, memory = self._timed(name, name, row["flops_dense"], kernel, inputs, say)
+                row["against_ms"][name] = time.median_ms
+                row["latency_spread_ms"] = {**(row["latency_spread_ms"] or {}), name: [time.low_ms, time.high_ms]}
+                if name == first:
+                    row["latency_dense_ms"], row["peak_memory_dense_mib"] = time.median_ms, memory
+
+    # What they share.
+
+    def _inputs(self, layout: TokenLayout, extra: float) -> list[Tensor]:
+        """Random q, k, v of all heads [1, H, L, D], if they and `extra` bytes a head fit into memory."""
+        size = self.settings.geometry
+        shape = (1, size.heads, layout.length, size.head_dim)
+        need = size.heads * (3 * layout.length * size.head_dim * self.dtype.itemsize + extra)
+        self._fits(need * (2 if self.settings.backward else 1))
+        generator = torch.Generator(self.device).manual_seed(0)
+        return [
+            torch.randn(shape, generator=generator, device=self.device, dtype=self.dtype).requires_grad_(
+                self.settings.backward
+            )
+            for _ in range(3)
+        ]
+
+    def _fits(self, need: float) -> None:
+        """Refuses what would not fit; on CPU a process that asks for too much is killed, not told."""
+        free = timing.free_memory(self.device)
+        if free is not None and need > _MEMORY_SHARE * free:
+            raise _Skipped(f"it needs about {need / 1e9:.3g} GB, {free / 1e9:.3g} GB are free.")
+
+    def _run(self, attention: Attention, inputs: list[Tensor]) -> Callable[[], object]:
+        """All layers, one after another, on the same inputs; the backward pass too where asked."""
+        layers = self.settings.geometry.layers
+        if not self.settings.backward:
+
+            def forward() -> None:
+                with torch.no_grad():
+                    for _ in range(layers):
+                        attention(*inputs)
+
+            return forward
+        dout = torch.randn_like(inputs[0])
+
+        def both() -> None:
+            for _ in range(layers):
+                torch.autograd.grad(attention(*inputs), inputs, dout)
+
+        return both
+
+    def _timed(
+        self, key: str, name: str, work: float, attention: Attention, inputs: list[Tensor], say: Say
+    ) -> tuple[Timing, float | None]:
+        self._quick_enough(key, work)
+        say(name)
+        run = self._run(attention, inputs)
+        memory = timing.peak_memory(run, self.device, inputs)
+        time = timing.measure(run, self.device)
+        self._rates[key] = work / time.median_ms * 1e3
+        return time, memory
+
+    def _quick_enough(self, key: str, work: float) -> None:
+        """Refuses a pass that would take longer than the limit, by the rate of the last row."""
+        rate = self._rates.get(key, _FIRST_GUESS * self.peaks.flops)
+        if work / rate > self.settings.limit_s:
+            raise _Skipped(
+                f"a pass would take about {work / rate:.3g} s here, the limit is {self.settings.limit_s:g} s (--limit)."
+            )
+
+    def _explained(self, error: Exception, row: dict[str, Any]) -> str:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        if timing.is_out_of_memory(error):
+            size = self.settings.geometry
+            heads = f"{size.heads} {'head' if size.heads == 1 else 'heads'} of {size.head_dim}"
+            return f"out of memory at {row['tokens']:,} tokens, {heads}, {self.settings.dtype}."
+        return f"it failed: {' '.join(str(error).split())[:160]}"
+
+    @contextmanager
+    def _noted(self, row: dict[str, Any], what: str) -> Iterator[None]:
+        """Turns what keeps `what` from being measured into a note of the row."""
+        try:
+            yield
+        except _Skipped as skipped:
+            row["notes"].append(f"{what} not measured: {skipped.why}")
+        except (RuntimeError, MemoryError) as error:
+            row["notes"].append(f"{what} not measured: {self._explained(error, row)}")
+
+    # A whole model.
+
+    def _model(self, row: dict[str, Any], layout: TokenLayout, say: Say) -> None:
+        assert self.settings.model is not None
+        whole = whole_model(self.settings.model, layout)
+        told: dict[str, Any] = {"name": self.settings.model, "weights": whole.weights, "flops_rest": whole.flops}
+        told |= dict.fromkeys(
+            ("step_dense_ms", "step_moc_ms", "speedup", "attention_share", "speedup_expected", "speedup_limit")
+        )
+        row["model"] = told
+        built = None
+        for kind in ("moc", "dense"):
+            name = "MoC" if kind == "moc" else "dense attention"
+            with self._noted(row, f"the step with {name} was"):
+                work = row[f"flops_{kind}"] + whole.flops
+                self._quick_enough(f"step {kind}", work)
+                self._fits(whole.bytes)
+                say(f"a step with {name}")
+                built = built or whole.build(self.device, self.dtype)
+                self._step(row, kind, *built, layout)
+                self._rates[f"step {kind}"] = work / told[f"step_{kind}_ms"] * 1e3
+        self._compare(row)
+        if told["step_moc_ms"] and told["step_dense_ms"]:
+            told["speedup"] = told["step_dense_ms"] / told["step_moc_ms"]
+            told |= amdahl(told["step_dense_ms"], row["latency_dense_ms"], row["flops_ratio"])
+
+    def _step(
+        self, row: dict[str, Any], kind: str, step: Callable[..., Tensor], held: list[Tensor], layout: TokenLayout
+    ) -> None:
+        """Time of a step, and of the attention in it."""
+        config, backend = self.settings.config, self.settings.backend
+        dense = next(iter(self.kernels.values()))
+
+        def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if kind == "dense":
+                return dense(q, k, v)
+            return moc_attention(q, k, v, layout, config, backend=backend)
+
+        with torch.inference_mode():
+            memory = timing.peak_memory(lambda: step(attention), self.device, held)
+            time = timing.measure(lambda: step(attention), self.device)
+            inside = clocked(lambda timed: step(timed), attention, self.device)
+        row["model"][f"step_{kind}_ms"] = time.median_ms
+        row[f"latency_{kind}_ms"] = inside
+        row["peak_memory_mib" if kind == "moc" else "peak_memory_dense_mib"] = memory

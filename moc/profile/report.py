@@ -1,0 +1,148 @@
+"""A profile: counts of every row, then what could be measured of it, as plain data.
+
+Rows are measured in ascending order. A row that would take too long or too much memory says so, with the size, and the
+rest goes on; nothing is made smaller to fit.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from moc.flops import count, flops, traffic
+from moc.profile.settings import Settings
+
+if TYPE_CHECKING:
+    from moc.profile.measure import Bench
+
+# on_progress(what runs now, share done)
+OnProgress = Callable[[str, float], None]
+
+_MEASURED = (
+    "latency_dense_ms",
+    "latency_moc_ms",
+    "speedup",
+    "share_reached",
+    "tflops_dense",
+    "tflops_moc",
+    "peak_memory_mib",
+    "peak_memory_dense_mib",
+)
+
+
+def counted_row(settings: Settings, shots: int) -> dict[str, Any]:
+    """What is known of a row without measuring; measured columns are None."""
+    size = settings.geometry
+    layout = settings.layout(shots)
+    counts = count(layout, settings.config)
+    cost = flops(counts, size.head_dim, heads=size.heads, layers=size.layers, backward=settings.backward)
+    itemsize = 4 if settings.dtype == "float32" else 2
+    moved = traffic(counts, size.head_dim, itemsize=itemsize, heads=size.heads, layers=size.layers)
+    return {
+        "shots": shots,
+        "tokens": counts.tokens,
+        "chunks": counts.chunks,
+        "keys_per_query": counts.keys_per_query,
+        "density": counts.density,
+        "sparsity": counts.sparsity,
+        "sparsity_causal": counts.sparsity_causal,
+        "flops_dense": cost.dense,
+        "flops_moc": cost.total,
+        "flops_ratio": cost.ratio,
+        "flops_ratio_total": cost.ratio_total,
+        "flops_parts": cost.parts(),
+        "bytes_dense": None if settings.backward else moved.dense,
+        "bytes_moc": None if settings.backward else moved.total,
+        "roofline_dense_ms": None,
+        "roofline_moc_ms": None,
+        **dict.fromkeys(_MEASURED),
+        "latency_spread_ms": None,
+        "latency_parts_ms": None,
+        "against_ms": None,
+        "sparsity_measured": None,
+        "model": None,
+        "notes": [],
+    }
+
+
+def profile(
+    settings: Settings, device: str = "cpu", on_progress: OnProgress = lambda label, share: None
+) -> dict[str, Any]:
+    """The profile of `settings`.
+
+    Args:
+        settings: what to profile.
+        device: a device that torch has here, such as cpu or cuda.
+        on_progress: told what is measured now and the share of all rows that is done.
+
+    Returns:
+        `machine` (None where nothing was measured), `settings`, `rows`, `break_even`, `growth` and `notes`; see
+        docs/profile.md for every key.
+
+    Raises:
+        InputError: a dense kernel or a backend that this machine does not have.
+    """
+    from moc.profile.measure import Bench
+
+    bench = Bench(settings, device) if settings.measure else None
+    if bench is not None:
+        settings = bench.settings
+    rows = [counted_row(settings, shots) for shots in settings.shots]
+    if bench is not None:
+        _measure(bench, rows, on_progress)
+    return {
+        "machine": bench.machine if bench else None,
+        "settings": settings.to_dict(),
+        "rows": rows,
+        "break_even": break_even(rows) if bench else None,
+        "growth": {name: growth(rows, name) for name in _GROWTH},
+        "notes": bench.notes() if bench else [],
+    }
+
+
+_GROWTH = ("flops_dense", "flops_moc", "latency_dense_ms", "latency_moc_ms")
+
+
+def _measure(bench: Bench, rows: Sequence[dict[str, Any]], on_progress: OnProgress) -> None:
+    work = [row["flops_dense"] + row["flops_moc"] for row in rows]
+    done = 0.0
+    for row, size in zip(rows, work, strict=True):
+        at = done / sum(work)
+        named = f"{row['shots']} {'shot' if row['shots'] == 1 else 'shots'}, {row['tokens']:,} tokens"
+        bench.row(row, lambda what, at=at, named=named: on_progress(f"{named}: {what}", at))  # type: ignore[misc]
+        done += size
+
+
+def break_even(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Where MoC becomes faster than dense attention: between which rows, and the tokens interpolated between them.
+
+    The speed-up is taken to follow a power of the length between two measured rows.
+    """
+    known = [(row["tokens"], row["speedup"]) for row in rows if row["speedup"] is not None]
+    found: dict[str, Any] = {"tokens": None, "said": "not measured"}
+    if not known:
+        return found
+    last = max((i for i, (_, speedup) in enumerate(known) if speedup < 1), default=-1)
+    if last == -1:
+        found["said"] = f"MoC was faster at every measured length, {known[0][0]:,} tokens and up"
+    elif last == len(known) - 1:
+        found["said"] = f"MoC was slower up to {known[-1][0]:,} tokens, the longest that was measured"
+    else:
+        (below, slow), (above, fast) = known[last : last + 2]
+        share = -math.log(slow) / (math.log(fast) - math.log(slow))
+        found["tokens"] = round(below * (above / below) ** share)
+        found["said"] = f"MoC becomes faster at about {found['tokens']:,} tokens (between {below:,} and {above:,})"
+    return found
+
+
+def growth(rows: Sequence[dict[str, Any]], column: str) -> float | None:
+    """The power of the number of tokens that a column grows with: the least-squares slope on log-log axes.
+
+    None with fewer than two lengths.
+    """
+    points = [(math.log(row["tokens"]), math.log(row[column])) for row in rows if row[column]]
+    if len({x for x, _ in points}) < 2:
+        return None
+    mean_x, mean_y = (sum(values) / len(points) for values in zip(*points, strict=True))
+    return sum((x - mean_x) * (y - mean_y) for x, y in points) / sum((x - mean_x) ** 2 for x, _ in points)
