@@ -13,6 +13,7 @@ import typer
 from moc_cli.console import INTERRUPTED, Verb, Verbs, guarded
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
+from moc_cli.profile import profile
 from moc_cli.schema import schema
 from moc_cli.train import train
 
@@ -44,6 +45,7 @@ def _root(
 
 
 app.command("generate", cls=Verb)(guarded(generate))
+app.command("profile", cls=Verb)(guarded(profile))
 app.command("train", cls=Verb)(guarded(train))
 app.command("schema", cls=Verb)(guarded(schema))
 app.command("import", cls=Verb)(guarded(import_))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -81,6 +81,19 @@ class Bench:
                 raise InputError(f"--backend triton: {said}.")
 
     # One row.
+
+    def plan(self, row: Mapping[str, Any]) -> dict[str, float]:
+        """What `row` will say it measures, in order, and about how many seconds each takes."""
+        moc, dense = row["flops_moc"], row["flops_dense"]
+        if self.settings.model is not None:
+            return {"MoC in the model": self._seconds(moc), "dense attention in the model": self._seconds(dense)}
+        return {"MoC": self._seconds(moc), "its parts": self._seconds(moc) / 2} | {
+            name: self._seconds(dense) for name in self.kernels
+        }
+
+    def _seconds(self, work: float) -> float:
+        once = work / (_FIRST_GUESS * self.peaks.flops)
+        return max(timing.BUDGET_S, (timing.LEAST + 2) * once) if once < self.settings.limit_s else 0.1
 
     def row(self, row: dict[str, Any], say: Say) -> None:
         """Fills the measured columns of a row; what can't be measured becomes a note."""
@@ -258,7 +271,7 @@ class Bench:
                 work = row[f"flops_{kind}"] + whole.flops
                 self._quick_enough(f"step {kind}", work)
                 self._fits(whole.bytes)
-                say(f"a step with {name}")
+                say(f"{name} in the model")
                 built = built or whole.build(self.device, self.dtype)
                 self._step(row, kind, *built, layout)
                 self._rates[f"step {kind}"] = work / told[f"step_{kind}_ms"] * 1e3

@@ -7,7 +7,7 @@ rest goes on; nothing is made smaller to fit.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from moc.flops import count, flops, traffic
@@ -105,16 +105,23 @@ _GROWTH = ("flops_dense", "flops_moc", "latency_dense_ms", "latency_moc_ms")
 
 
 def _measure(bench: Bench, rows: Sequence[dict[str, Any]], on_progress: OnProgress) -> None:
-    work = [row["flops_dense"] + row["flops_moc"] for row in rows]
+    plans = [bench.plan(row) for row in rows]
+    total = sum(seconds for plan in plans for seconds in plan.values())
     done = 0.0
-    for row, size in zip(rows, work, strict=True):
-        at = done / sum(work)
+    for row, plan in zip(rows, plans, strict=True):
         named = f"{row['shots']} {'shot' if row['shots'] == 1 else 'shots'}, {row['tokens']:,} tokens"
-        bench.row(row, lambda what, at=at, named=named: on_progress(f"{named}: {what}", at))  # type: ignore[misc]
-        done += size
+        shares, at = {}, done
+        for what, seconds in plan.items():
+            shares[what], at = at / total, at + seconds
+
+        def say(what: str, named: str = named, shares: dict[str, float] = shares) -> None:
+            on_progress(f"{named}: {what}", shares[what])
+
+        bench.row(row, say)
+        done = at
 
 
-def break_even(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def break_even(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Where MoC becomes faster than dense attention: between which rows, and the tokens interpolated between them.
 
     The speed-up is taken to follow a power of the length between two measured rows.
@@ -136,7 +143,7 @@ def break_even(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def growth(rows: Sequence[dict[str, Any]], column: str) -> float | None:
+def growth(rows: Sequence[Mapping[str, Any]], column: str) -> float | None:
     """The power of the number of tokens that a column grows with: the least-squares slope on log-log axes.
 
     None with fewer than two lengths.

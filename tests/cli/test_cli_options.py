@@ -14,10 +14,11 @@ from moc_testing import assert_fails, moc_here
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.main import app
+from moc_cli.profile import profile
 from moc_cli.schema import schema
 from moc_cli.train import train
 
-VERBS = ["generate", "train", "schema", "import"]
+VERBS = ["generate", "profile", "train", "schema", "import"]
 
 OPTIONS = {
     generate: [
@@ -26,6 +27,11 @@ OPTIONS = {
     ],
     train: [
         "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--json", "--quiet -q",
+    ],
+    profile: [
+        "[STORY.yaml]", "--shots", "--preset", "--tokens-per-shot", "--text-tokens", "--chunk", "--top-k", "--heads",
+        "--head-dim", "--layers", "--model", "--device", "--dtype", "--backend", "--against", "--backward", "--limit",
+        "--no-measure", "--paper", "--json", "--save", "--plot", "--budget", "--quiet -q",
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],

@@ -1,0 +1,260 @@
+"""What `moc profile` shows: tables of at most 100 columns, then what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from moc_cli.console import tell
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+WIDTH = 100
+_PARTS = ("pool", "route", "plan", "own", "routed", "merge", "rest")
+
+Report = Mapping[str, Any]
+Row = Mapping[str, Any]
+
+
+def print_report(console: Console, report: Report) -> None:
+    """All tables and notes of a profile."""
+    _widen(console)
+    rows = report["rows"]
+    tell(console, _stream(report["settings"]))
+    console.print()
+    _show(
+        console, "Counted", _counted(rows),
+        "sparsity: share of all query-key pairs left out; of past: of those with the own and earlier shots.",
+        "ratio: dense pairs / attended pairs; all in: dense FLOPs / MoC's with pooling and routing.",
+    )  # fmt: skip
+    _show(console, "Where MoC's FLOPs go", _flops_parts(rows))
+    if report["machine"] is not None:
+        _print_measured(console, report)
+    for row in rows:
+        for note in row["notes"]:
+            tell(console, f"note: {_shots(row['shots'])}: {note}")
+    for note in report["notes"]:
+        tell(console, f"note: {note}")
+
+
+def _print_measured(console: Console, report: Report) -> None:
+    rows, machine, told = report["rows"], report["machine"], report["settings"]
+    where = f"{machine['name']}, {machine['threads']} threads" if "threads" in machine else machine["name"]
+    passes = "forward + backward" if told["backward"] else "forward"
+    against = told["against"]
+    _show(
+        console, f"Measured: {where}, {told['dtype']}, {passes}", _measured(rows, against[0]),
+        "of ratio: speed-up / ratio. roof: MoC's least time at the rates of a product and a copy here.",
+        "MiB: inputs and the most that a call takes besides.",
+    )  # fmt: skip
+    if len(against) > 1:
+        _show(console, "Dense kernels, ms (MoC is so many times as fast)", _against(rows, against))
+    if any(row["latency_parts_ms"] for row in rows):
+        _show(console, "Where MoC's time goes: ms and share", _parts(rows))
+    if any(row["model"] for row in rows):
+        name, weights = next((row["model"]["name"], row["model"]["weights"]) for row in rows if row["model"])
+        _show(
+            console, f"One denoising step of {name} ({weights} weights)", _model(rows),
+            "attention: its share of the dense step. expected: speed-up if attention reached its ratio;",
+            "at most: if it took no time at all. rest: everything but self-attention.",
+        )  # fmt: skip
+    else:
+        tell(console, f"{report['break_even']['said']}.")
+    powers = [
+        f"{said} {report['growth'][key]:.2f}"
+        for key, said in (("latency_dense_ms", "dense"), ("latency_moc_ms", "MoC"))
+        if report["growth"][key] is not None
+    ]
+    if powers:
+        tell(console, f"Time grows with the length to the power of: {', '.join(powers)}.")
+
+
+def _counted(rows: Sequence[Row]) -> Table:
+    unit, scale = _unit([row["flops_dense"] for row in rows], "FLOP")
+    table = _table("shots", "tokens", "chunks", "keys\nper query", "sparsity", "sparsity\nof past", f"dense\n{unit}",
+                   f"MoC\n{unit}", "ratio", "ratio\nall in")  # fmt: skip
+    for row in rows:
+        table.add_row(
+            str(row["shots"]), f"{row['tokens']:,}", f"{row['chunks']:,}", f"{row['keys_per_query']:,.0f}",
+            f"{row['sparsity']:.1%}", f"{row['sparsity_causal']:.1%}", _short(row["flops_dense"] / scale),
+            _short(row["flops_moc"] / scale), f"{row['flops_ratio']:.2f}x", f"{row['flops_ratio_total']:.2f}x",
+        )  # fmt: skip
+    return table
+
+
+def _flops_parts(rows: Sequence[Row]) -> Table:
+    names = list(rows[0]["flops_parts"])
+    table = _table("shots", *(name if name != "own" else "own link" for name in names))
+    for row in rows:
+        total = sum(row["flops_parts"].values())
+        table.add_row(str(row["shots"]), *(_percent(row["flops_parts"][name] / total) for name in names))
+    return table
+
+
+def _measured(rows: Sequence[Row], dense: str) -> Table:
+    table = _table("shots", f"{dense}\nms", "MoC\nms", "speed-up", "of ratio", f"{dense}\nTFLOP/s", "MoC\nTFLOP/s",
+                   f"{dense}\nMiB", "MoC\nMiB", "roof\nms")  # fmt: skip
+    for row in rows:
+        table.add_row(
+            str(row["shots"]), _ms(row["latency_dense_ms"]), _ms(row["latency_moc_ms"]), _times(row["speedup"]),
+            "-" if row["share_reached"] is None else f"{row['share_reached']:.0%}",
+            _maybe(row["tflops_dense"]), _maybe(row["tflops_moc"]),
+            _whole(row["peak_memory_dense_mib"]), _whole(row["peak_memory_mib"]), _ms(row["roofline_moc_ms"]),
+        )  # fmt: skip
+    return table
+
+
+def _against(rows: Sequence[Row], names: Sequence[str]) -> Table:
+    table = _table("shots", *names)
+    for row in rows:
+        moc, times = row["latency_moc_ms"], row["against_ms"] or {}
+        cells = []
+        for name in names:
+            value = times.get(name)
+            cells.append(f"{_ms(value)} ({_times(value / moc)})" if value and moc else _ms(value))
+        table.add_row(str(row["shots"]), *cells)
+    return table
+
+
+def _parts(rows: Sequence[Row]) -> Table:
+    table = _table("shots", *(name if name != "own" else "own + text" for name in _PARTS))
+    for row in rows:
+        if row["latency_parts_ms"]:
+            total = sum(row["latency_parts_ms"].values())
+            parts = [row["latency_parts_ms"][name] for name in _PARTS]
+            table.add_row(str(row["shots"]), *(f"{_ms(part)} {part / total:4.0%}" for part in parts))
+    return table
+
+
+def _model(rows: Sequence[Row]) -> Table:
+    unit, scale = _unit([row["model"]["flops_rest"] for row in rows], "FLOP")
+    table = _table("shots", "dense\nms", "MoC\nms", "speed-up", "attention", "expected", "at most", f"rest\n{unit}")
+    for row in rows:
+        told = row["model"]
+        share = told["attention_share"]
+        table.add_row(
+            str(row["shots"]), _ms(told["step_dense_ms"]), _ms(told["step_moc_ms"]), _times(told["speedup"]),
+            "-" if share is None else f"{share:.0%}", _times(told["speedup_expected"]), _times(told["speedup_limit"]),
+            _short(told["flops_rest"] / scale),
+        )  # fmt: skip
+    return table
+
+
+def print_paper(console: Console, report: Report) -> None:
+    """The paper's tables and equations beside ours, and why they differ."""
+    _widen(console)
+    kinds = ("printed", "formula", "counted")
+    heads = [f"{name}\n{kind}" for name in ("sparsity", "FLOPs") for kind in kinds]
+    table = _table("table", "row", *heads)
+    table.columns[1].justify = "left"
+    for row in report["tables"]:
+        digits = {"printed": 0, "formula": 1, "counted": 1}
+        sparsity = (f"{row[f'sparsity_{kind}']:.{digits[kind]}%}" for kind in kinds)
+        cost = (f"{row[f'flops_{kind}']:.{1 + digits[kind]}e}" for kind in kinds)
+        table.add_row(str(row["table"]), row["row"], *sparsity, *cost)
+    whys: dict[str, list[str]] = {}
+    for row in report["tables"]:
+        whys.setdefault(row["why"], []).append(f"Table {row['table']}, {row['row']}")
+    _show(
+        console, "The paper's tables: one head of one layer, d = 128", table,
+        "formula: the paper's own, with the chunk size as given; counted: over the real, evenly cut chunks.", "",
+        *(f"{'; '.join(names)}: {why}." for why, names in whys.items()),
+    )  # fmt: skip
+    table = _table("equation", "printed", "ours")
+    table.columns[0].justify = "left"
+    for row in report["equations"]:
+        table.add_row(row["equation"], f"{row['printed']:.4g}", f"{row['ours']:.4g}")
+    _show(
+        console, "Its equations at L = 180,000, C = 36, k = 5, m = 1,024, d = 128", table,
+        *(f"{row['equation'].partition(':')[0]}: {row['why']}." for row in report["equations"]),
+    )  # fmt: skip
+
+
+def _stream(told: Mapping[str, Any]) -> str:
+    """The settings in a sentence or two."""
+    config = told["attention"]
+    name = told["title"] or told["preset"]
+    chunk = "a frame" if config["chunk_tokens"] == "frame" else f"about {config['chunk_tokens']:,} tokens"
+    each = "shots of a story" if told["frames_of_shots"] else f"{told['tokens_per_shot']:,} tokens a shot"
+    text = f" and {told['text_tokens_per_shot']} of text" if told["text_tokens_per_shot"] else ""
+    own = {"shot": "the whole shot", "chunk": "its chunk"}.get(config["intra"], "its window")
+    layers = "one layer" if told["layers"] == 1 else f"{told['layers']} layers"
+    heads = "one head" if told["heads"] == 1 else f"{told['heads']} heads"
+    return (
+        f"{name}: {each}{text}, chunks of {chunk}. Every query attends {own} and picks {config['top_k']} chunks"
+        f"{' of earlier shots' if config['causal'] and config['intra'] == 'shot' else ''}; "
+        f"{heads} of {told['head_dim']} channels, {layers}."
+    )
+
+
+def _widen(console: Console) -> None:
+    """A pipe has no width: tables get what they were made for."""
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+
+
+def _table(*columns: str) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
+    for name in columns:
+        table.add_column(name, justify="right", no_wrap=True)
+    return table
+
+
+def _show(console: Console, title: str, table: Table, *legend: str) -> None:
+    """A table under its title, and what its columns mean. A title of the table's own would wrap to its width."""
+    from rich.text import Text
+
+    console.print(Text(title, style="bold"))
+    console.print(table)
+    for sentence in legend:
+        tell(console, sentence)
+    console.print()
+
+
+def _unit(values: Sequence[float], unit: str) -> tuple[str, float]:
+    """A decimal prefix that suits the largest value, and what it stands for."""
+    scale = 1.0
+    for prefix in ("", "k", "M", "G", "T"):
+        if max(values) < 1000 * scale:
+            return f"{prefix}{unit}", scale
+        scale *= 1000
+    return f"P{unit}", scale
+
+
+def _shots(count: int) -> str:
+    return f"{count} shot{'' if count == 1 else 's'}"
+
+
+def _short(value: float) -> str:
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def _ms(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 100 else f"{value:.{1 if value >= 10 else 2 if value >= 1 else 3}f}"
+
+
+def _maybe(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3g}"
+
+
+def _times(value: float | None) -> str:
+    return "-" if value is None else f"{value:.2f}x"
+
+
+def _whole(value: float | None) -> str:
+    return "-" if value is None else f"{value:,.0f}"
+
+
+def _percent(share: float) -> str:
+    if share == 0:
+        return "0%"
+    if share < 0.0005:
+        return "<0.1%"
+    return f"{share:.1%}" if share < 0.0995 else f"{share:.0%}"
