@@ -15,9 +15,8 @@ Attention = Callable[[Tensor, Tensor, Tensor], Tensor]
 # names of torch's own kernels; "dense" is whatever torch chooses
 _TORCH = {
     "dense": None,
-    "sdpa": None,
-    "fa2": SDPBackend.FLASH_ATTENTION,
     "cudnn": SDPBackend.CUDNN_ATTENTION,
+    "fa2": SDPBackend.FLASH_ATTENTION,
     "efficient": SDPBackend.EFFICIENT_ATTENTION,
     "math": SDPBackend.MATH,
 }
@@ -40,3 +39,16 @@ def dense_kernel(name: str) -> Attention:
             return torch.nn.functional.scaled_dot_product_attention(q, k, v)
 
     return attend
+
+
+def available(device: torch.device, dtype: torch.dtype, head_dim: int) -> tuple[str, ...]:
+    """The named kernels that run here, the fastest first as far as known beforehand; found by calling them."""
+    x = torch.randn(1, 1, 128, head_dim, device=device, dtype=dtype)
+    found = []
+    for name in (*(name for name in _TORCH if name in ("cudnn", "fa2")), "dense"):
+        try:
+            dense_kernel(name)(x, x, x)
+        except RuntimeError:
+            continue
+        found.append(name)
+    return tuple(found)

@@ -94,10 +94,12 @@ def part_times(run: Callable[[], object], device: torch.device) -> dict[str, flo
     return {name: statistics.median(sample[name] for sample in samples[1:]) for name in PARTS}
 
 
-def clocked(run: Callable[[Callable[..., Any]], object], attention: Callable[..., Any], device: torch.device) -> float:
+def clocked(
+    run: Callable[[Callable[..., Any]], object], attention: Callable[..., Any], device: torch.device, repeats: int
+) -> float:
     """Median milliseconds that `attention` takes inside `run`, which is handed a timed copy of it."""
     samples = []
-    for _ in range(LEAST):
+    for _ in range(repeats):
         synchronize(device)
         clock = _Clock(device)
         run(_timed(clock, "own", attention))

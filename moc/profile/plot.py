@@ -88,5 +88,6 @@ def _title(report: Mapping[str, Any]) -> str:
     heads = f"{told['heads']} {'head' if told['heads'] == 1 else 'heads'} of {told['head_dim']}"
     layers = "" if told["layers"] == 1 else f", {told['layers']} layers"
     passes = ", forward + backward" if told["backward"] else ""
-    where = "" if machine is None else f"\n{machine['name']}, {told['dtype']}, dense: {told['against'][0]}"
+    dense = {"dense": "as torch chooses"}.get(told["against"][0], told["against"][0])
+    where = "" if machine is None else f"\n{machine['name']}, {told['dtype']}, dense attention: {dense}"
     return f"{size}{heads}{layers}{passes}{where}"

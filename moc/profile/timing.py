@@ -1,7 +1,8 @@
 """How time and memory are measured: medians of repeated calls, device events on CUDA, and what the machine can do.
 
-A call is repeated after one that is not counted, until two seconds are used or twenty repeats are made, never fewer
-than three. Peak memory is that of the process during one call on CPU (Linux tells it), of the allocator on CUDA.
+A call is repeated after one that is not counted (the one whose memory is measured), until two seconds are used or
+twenty repeats are made, never fewer than three. Peak memory is that of the process during one call on CPU (Linux tells
+it), of the allocator on CUDA.
 """
 
 from __future__ import annotations
@@ -40,9 +41,10 @@ class Timing:
         return Timing(median * 1e3, low * 1e3, high * 1e3, len(seconds))
 
 
-def measure(run: Callable[[], object], device: torch.device) -> Timing:
-    """Median time of a call. CUDA events around it, the wall clock elsewhere."""
-    run()
+def measure(run: Callable[[], object], device: torch.device, *, warm: bool = False) -> Timing:
+    """Median time of a call. CUDA events around it, the wall clock elsewhere; `warm` if it was called before."""
+    if not warm:
+        run()
     synchronize(device)
     seconds: list[float] = []
     began = time.perf_counter()
@@ -118,7 +120,8 @@ def _status(name: str) -> int:
 def free_memory(device: torch.device) -> int | None:
     """Bytes that can still be had; None where the system does not tell."""
     if device.type == "cuda":
-        return torch.cuda.mem_get_info(device)[0]
+        kept = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)  # by torch, for reuse
+        return torch.cuda.mem_get_info(device)[0] + kept
     try:
         lines = Path("/proc/meminfo").read_text().splitlines()
     except OSError:

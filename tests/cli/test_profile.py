@@ -47,7 +47,9 @@ def test_keys_of_the_json() -> None:
     assert set(promised.split()) <= set(report["rows"][0])
 
 
-@pytest.mark.parametrize("options", [TOY, MUST, ("--paper",), ("--model", "pocket", "--shots", "1")])
+@pytest.mark.parametrize(
+    "options", [TOY, MUST, ("--paper",), ("--model", "pocket", "--shots", "1", "--tokens-per-shot", "192")]
+)
 def test_tables_fit_100_columns(options: tuple[str, ...]) -> None:
     said = moc_here("profile", *options)
     assert said.returncode == 0, said.stderr
