@@ -65,7 +65,8 @@ class TrainConfig:
         micro_stories: stories of one forward pass. The global batch is split into that many pieces whatever the number
             of GPUs, and every piece draws its own data, so the loss curve does not depend on how many GPUs share them.
         init: weights file to start from instead of random ones, "" for none.
-        lr, warmup, decay: AdamW learning rate, steps of linear warm-up, and steps of linear decay at the end.
+        optimizer: of the blocks' matrices: "adamw", or "muon" (orthogonalised momentum; the rest stays with AdamW).
+        lr, warmup, decay: learning rate, steps of linear warm-up, and steps of linear decay at the end.
         weight_decay, beta2, clip: AdamW's, and the norm gradients are clipped to.
         ema: decay of the averaged weights that are shipped.
         shift, t_mean, t_std: timesteps are logit-normal(t_mean, t_std), then t = s u / (1 + (s - 1) u).
@@ -77,6 +78,8 @@ class TrainConfig:
         continued: share of shots that go on where the shot before them stopped, without a cut.
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
+        omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
+            caption leaves out.
         drop_off_max, drop_in_rate: the paper's regularisers (section 3.1); it gives no values, these are ours.
         bf16: autocast on CUDA.
         compile: compile the halves of each block on CUDA.
@@ -93,6 +96,7 @@ class TrainConfig:
     model: Mapping[str, Any] = field(default_factory=dict)
     micro_stories: int = 16
     init: str = ""
+    optimizer: str = "adamw"
     lr: float = 6e-4
     warmup: int = 200
     decay: int = 1000
@@ -111,6 +115,7 @@ class TrainConfig:
     continued: float = 0.1
     drop_routes: float = 0.1
     drop_text: float = 0.05
+    omit: float = 0.1
     drop_off_max: float = 0.5
     drop_in_rate: float = 0.5
     bf16: bool = True
@@ -129,7 +134,7 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (*shares, "drop_off_max"):
+        for name in (*shares, "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
         _within("t_mean", self.t_mean, -math.inf)
@@ -140,6 +145,8 @@ class TrainConfig:
             )
         if self.noise not in ("scales", "white"):
             raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
+        if self.optimizer not in ("adamw", "muon"):
+            raise ValueError(f"optimizer = {self.optimizer!r} must be 'adamw' or 'muon'")
         if not self.stages:
             raise ValueError("stages: a training needs at least one stage")
         for number, stage in enumerate(self.stages, 1):

@@ -41,7 +41,7 @@ class Piece:
     """One forward pass worth of stories. Shapes: B stories, S shots, N = 2S - 1 shots of the stream.
 
     Attributes:
-        global_tokens: `[B, G, 2]`. captions: `[B, N, T, 2]`.
+        global_tokens: `[B, G, TOKEN_SIZE]`. captions: `[B, N, T, TOKEN_SIZE]`.
         patches: `[B, N, V, patch_values]`, history first.
         target: `[B, S, V, patch_values]` clean patches of the noisy shots.
         t: `[B, N]`. weight: `[B, S]` loss weight of each noisy shot. importance: of each number of `target`, mean 1.
@@ -98,7 +98,7 @@ def make_piece(
     batch, shots, frames = config.micro_of(stage), stage.shots, stage.latent_frames
     stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
     stories, run = continue_shots(stories, config.continued, generator)
-    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, restate=0.1)
+    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, omit=config.omit)
     captions = say_continued(captions, run > 0)
     first = int(torch.randint(0, LONGEST_SHOT - min(frames, LONGEST_SHOT) + 1, (), generator=host))
     length = frames * model.patch_frames

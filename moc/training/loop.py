@@ -21,6 +21,7 @@ from moc.backbones.pocket.weights import load_model
 from moc.training import checkpoint
 from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
+from moc.training.optimizer import make_optimizers
 
 LOG_COLUMNS = ("step", "stage", "loss", "loss_x", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib")
 
@@ -82,14 +83,7 @@ class Trainer:
             self.model.load_state_dict(start.state_dict())
         self.model.to(device)
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
-        decayed = [p for p in self.model.parameters() if p.ndim >= 2]
-        plain = [p for p in self.model.parameters() if p.ndim < 2]
-        self.optimizer = torch.optim.AdamW(
-            [{"params": decayed, "weight_decay": config.weight_decay}, {"params": plain, "weight_decay": 0.0}],
-            lr=config.lr,
-            betas=(0.9, config.beta2),
-            fused=device.type == "cuda",
-        )
+        self.optimizers = make_optimizers(self.model, config, fused=device.type == "cuda")
         network = Network(self.model)
         self.network: nn.Module = (
             DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
@@ -120,8 +114,9 @@ class Trainer:
         pieces = stage.stories // config.micro_of(stage)
         mine = range(self.rank, pieces, self.world)
         lr = self.learning_rate(self.step)
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr
+        for optimizer in self.optimizers:
+            for group in optimizer.param_groups:
+                group["lr"] = lr
         totals = torch.zeros(2, device=self.device)
         for position, number in enumerate(mine):
             last = position == len(mine) - 1
@@ -131,8 +126,9 @@ class Trainer:
         if self.world > 1:
             dist.all_reduce(totals)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
+        for optimizer in self.optimizers:
+            optimizer.step()
+            optimizer.zero_grad(set_to_none=True)
         self._average()
         self.step += 1
         self._latest = torch.stack([totals[0] / pieces, totals[1] / pieces, norm.to(totals.device)])
@@ -161,7 +157,7 @@ class Trainer:
             "config": self.config.to_dict(),
             "model": self.model.state_dict(),
             "ema": self.ema,
-            "optimizer": self.optimizer.state_dict(),
+            "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -176,8 +172,8 @@ class Trainer:
             raise ValueError("the checkpoint holds a model of other sizes than the config asks for") from error
         for name, value in state["ema"].items():
             self.ema[name].copy_(value)
-        if "optimizer" in state:
-            self.optimizer.load_state_dict(state["optimizer"])
+        for optimizer, moments in zip(self.optimizers, state.get("optimizers", []), strict=False):
+            optimizer.load_state_dict(moments)
         self.step = int(state["step"])
 
     def save(self) -> None:

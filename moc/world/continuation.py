@@ -7,7 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from moc.world.schema import FACT_ID, FACT_PAD, SLOT_NONE
+from moc.world.schema import COLUMNS, FACT_ID
 from moc.world.story import StoryBatch
 
 _OF_SHOT = ("scene", "cast", "action", "camera", "time", "weather", "prop", "free")
@@ -41,9 +41,7 @@ def continue_shots(stories: StoryBatch, share: float, generator: torch.Generator
 
 
 def say_continued(captions: Tensor, goes_on: Tensor) -> Tensor:
-    """Put the fact (cut, continue) in the first free place of the captions `[B, S, T, 2]` where `goes_on` `[B, S]`."""
-    free = (captions[..., 1] == FACT_PAD).int()
-    place = torch.where(free.any(-1), free.argmax(-1), captions.shape[2] - 1)
-    token = torch.tensor([SLOT_NONE, FACT_ID["cut", "continue"]], device=captions.device)
-    here = torch.arange(captions.shape[2], device=captions.device) == place[..., None]
-    return torch.where((here & goes_on[..., None])[..., None], token, captions)
+    """Captions `[B, S, CAPTION_TOKENS, TOKEN_SIZE]` that say (cut, continue) where `goes_on` `[B, S]`."""
+    captions = captions.clone()
+    captions[:, :, 0, COLUMNS["cut"]] = FACT_ID["cut", "continue"] * goes_on
+    return captions

@@ -18,8 +18,8 @@ from moc.world.clauses import Event, read_clauses
 from moc.world.schema import (
     CAPTION_TOKENS,
     CHARACTER_ATTRIBUTES,
+    COLUMNS,
     FACT_ID,
-    FACT_PAD,
     GLOBAL_TOKENS,
     KINDS,
     MAX_CAST,
@@ -28,6 +28,7 @@ from moc.world.schema import (
     PLACE_ATTRIBUTES,
     PLACES,
     SLOT_NONE,
+    TOKEN_SIZE,
     Fact,
     character_slot,
     scene_slot,
@@ -49,6 +50,10 @@ from moc.world.written import (
     scene_fact,
     tidy_hat,
 )
+
+
+Token = tuple[int, ...]
+EMPTY: Token = (0,) * TOKEN_SIZE
 
 
 @dataclass
@@ -93,23 +98,38 @@ def understand_story(story: StoryText) -> Understanding:
     return StoryReader(story).understand()
 
 
-def encode(understanding: Understanding) -> tuple[list[tuple[int, int]], list[list[tuple[int, int]]]]:
-    """Text tokens (slot, fact id): the global caption, `GLOBAL_TOKENS` long, and each shot's, `CAPTION_TOKENS` long.
+def encode(understanding: Understanding) -> tuple[list[Token], list[list[Token]]]:
+    """Text tokens (slot, fact id, ...) as `moc.world.tokens` has them: the global caption's, and those of each shot's.
 
     Raises:
-        ValueError: when a caption has more facts than tokens (then `problems` says so too).
+        ValueError: when a shot tells of more than the scene and the cast it has room for (then `problems` says so too).
     """
-    return (
-        _pad(understanding.facts, GLOBAL_TOKENS, "the global caption"),
-        [_pad(s.facts, CAPTION_TOKENS, f"the caption of shot {n}") for n, s in enumerate(understanding.shots, 1)],
-    )
+    whole = [EMPTY] * GLOBAL_TOKENS
+    for token in _tokens(understanding.facts):
+        whole[token[0] - 1] = token
+    captions = []
+    for number, shot in enumerate(understanding.shots, 1):
+        tokens = _tokens(shot.facts)
+        shown = [t for t in tokens if t[0] == SLOT_NONE] or [EMPTY]
+        where = [t for t in tokens if t[0] >= scene_slot(0)] or [EMPTY]
+        who = [t for t in tokens if 0 < t[0] < scene_slot(0)]
+        if len(where) > 1 or len(who) > MAX_CAST:
+            raise ValueError(
+                f"the caption of shot {number} tells of {len(where)} scenes and {len(who)} characters, it holds 1 and "
+                f"{MAX_CAST}"
+            )
+        captions.append(shown + where + who + [EMPTY] * (MAX_CAST - len(who)))
+    return whole, captions
 
 
-def _pad(facts: list[Fact], length: int, owner: str) -> list[tuple[int, int]]:
-    if len(facts) > length:
-        raise ValueError(f"{owner} states {len(facts)} facts, it holds {length}")
-    tokens = [(fact.slot, FACT_ID[fact.attribute, fact.value]) for fact in facts]
-    return tokens + [(SLOT_NONE, FACT_PAD)] * (length - len(tokens))
+def _tokens(facts: Iterable[Fact]) -> list[Token]:
+    """A token for each slot, in the order in which the facts speak of them. A later fact does not replace an earlier."""
+    tokens: dict[int, list[int]] = {}
+    for fact in facts:
+        token = tokens.setdefault(fact.slot, [fact.slot, *EMPTY[1:]])
+        column = COLUMNS[fact.attribute]
+        token[column] = token[column] or FACT_ID[fact.attribute, fact.value]
+    return [tuple(token) for token in tokens.values()]
 
 
 class StoryReader:
@@ -263,31 +283,33 @@ class StoryReader:
         return name
 
     def _assemble(self, shots: list[ReadShot]) -> Understanding:
-        cast = {name for shot in shots for name in shot.cast}
-        places = {shot.scene for shot in shots}
-        people = [p for p in self.people.values() if p.name in cast]
-        scenes = [s for s in self.scenes.values() if s.name in places]
-        for label, used, limit in (("characters", people, MAX_CHARACTERS), ("scenes", scenes, MAX_SCENES)):
-            if len(used) > limit:
-                names = ", ".join(thing.name for thing in used)
-                self.problems.append(f"the story shows {len(used)} {label} ({names}), at most {limit} fit")
-        for thing in (*self.people.values(), *self.scenes.values()):
-            if thing.declared and thing not in people and thing not in scenes:
-                self.notes.append(f"{thing.name} is described but seen in no shot")
-        slots = {p.name: character_slot(i) for i, p in enumerate(people[:MAX_CHARACTERS])}
-        where = {s.name: scene_slot(i) for i, s in enumerate(scenes[:MAX_SCENES])}
-
-        facts: list[Fact] = []
-        for things, main, of in ((people, "kind", slots), (scenes, "place", where)):
-            for thing in things:
-                if thing.name in of:
-                    slot = of[thing.name]
-                    facts.append(Fact(slot, main, thing.main))
-                    facts += [Fact(slot, a, v) for a, v in thing.facts.items() if a not in SHOT_DEFAULTS]
-        if len(facts) > GLOBAL_TOKENS:
-            self.problems.append(f"the descriptions state {len(facts)} facts in all, at most {GLOBAL_TOKENS} fit")
+        people = self._room(self.people, [name for shot in shots for name in shot.cast], "characters", MAX_CHARACTERS)
+        scenes = self._room(self.scenes, [shot.scene for shot in shots], "scenes", MAX_SCENES)
+        slots = {name: character_slot(i) for i, name in enumerate(people)}
+        where = {name: scene_slot(i) for i, name in enumerate(scenes)}
+        # who only a shot's prompt mentions stands in that shot's caption alone: later shots must not change earlier ones
+        facts = [
+            fact
+            for things, slots_of, main in ((self.people, slots, "kind"), (self.scenes, where, "place"))
+            for name, slot in slots_of.items()
+            if things[name].declared
+            for fact in _facts(things[name], main, slot)
+        ]
         meanings = [self._meaning(number, shot, slots, where) for number, shot in enumerate(shots, 1)]
         return Understanding(facts, meanings, where | slots, self.words, self.problems, self.notes)
+
+    def _room(self, things: dict[str, Thing], shown: list[str], label: str, limit: int) -> list[str]:
+        """Names that get a slot: those that the story declares, then others as they appear. Where that is too many,
+        the declared ones that no shot shows give up theirs."""
+        seen = list(dict.fromkeys(shown))
+        declared = [name for name, thing in things.items() if thing.declared]
+        self.notes += [f"{name} is described but seen in no shot" for name in declared if name not in seen]
+        if len(seen) > limit:
+            self.problems.append(f"the story shows {len(seen)} {label} ({', '.join(seen)}), at most {limit} fit")
+        names = declared + [name for name in seen if name not in declared]
+        if len(names) > limit:
+            names = [name for name in names if name in seen]
+        return names[:limit]
 
     def _meaning(self, number: int, shot: ReadShot, slots: dict[str, int], where: dict[str, int]) -> ShotMeaning:
         scene = self.scenes[shot.scene]
@@ -295,19 +317,22 @@ class StoryReader:
         defaults |= {a: v for a, v in scene.facts.items() if a in SHOT_DEFAULTS}
         values = {k: v for k, v in (defaults | shot.facts).items() if k != "place" and (k, v) != ("prop", "none")}
         cast = [name for name in shot.cast if name in slots][:MAX_CAST]
-        facts = [Fact(where[shot.scene], "place", scene.main)] if shot.scene in where else []
-        facts += [Fact(SLOT_NONE, attribute, value) for attribute, value in values.items()]
+        facts = [Fact(SLOT_NONE, attribute, value) for attribute, value in values.items()]
+        if shot.scene in where:
+            said = {a: v for name, a, v in shot.said if name == shot.scene and a in PLACE_ATTRIBUTES}
+            facts += _facts(scene, "place", where[shot.scene], said)
         for name in cast:
-            facts.append(Fact(slots[name], "kind", self.people[name].main))
+            said = {a: v for owner, a, v in shot.said if owner == name and a in CHARACTER_ATTRIBUTES}
+            facts += _facts(self.people[name], "kind", slots[name], said)
             facts.append(Fact(slots[name], "action", shot.actions[name].value))
-        for name, attribute, value in shot.said:
-            if attribute in CHARACTER_ATTRIBUTES and name in cast:
-                facts.append(Fact(slots[name], attribute, value))
-            elif attribute in PLACE_ATTRIBUTES and name in where:
-                facts.append(Fact(where[name], attribute, value))
-        if len(facts) > CAPTION_TOKENS:
-            self.problems.append(f"shot {number} states {len(facts)} facts, at most {CAPTION_TOKENS} fit")
         return ShotMeaning(shot.scene, cast, facts)
+
+
+def _facts(thing: Thing, main: str, slot: int, said: Mapping[str, str] | None = None) -> list[Fact]:
+    """What is known of a thing, with what a shot says of it in place of what its description does."""
+    known = {a: v for a, v in thing.facts.items() if a not in SHOT_DEFAULTS} | dict(said or {})
+    tidy_hat(known)
+    return [Fact(slot, main, thing.main), *(Fact(slot, a, v) for a, v in known.items() if a != main)]
 
 
 def _bare_names(characters: Iterable[str]) -> Callable[[str], str]:

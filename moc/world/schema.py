@@ -94,7 +94,7 @@ RGB: dict[str, tuple[int, int, int]] = {
 }
 
 # ---------------------------------------------------------- slots and fact ids
-# A text token is a pair (slot, fact). Slot 0 is the story or the shot itself.
+# Slots say who or what a text token speaks of. Slot 0 is the shot itself.
 SLOT_NONE = 0
 N_SLOTS = 1 + MAX_CHARACTERS + MAX_SCENES
 
@@ -129,9 +129,17 @@ FACT_ID: dict[tuple[str, str], int] = {fact: i for i, fact in enumerate(FACTS)}
 FACT_OFFSET: dict[str, int] = {attribute: FACT_ID[attribute, values[0]] for attribute, values in _TABLES.items()}
 N_FACTS = len(FACTS)
 
-# Tokens of the text stream; fixed, so that every story of one shape shares a layout (padding is attended).
-GLOBAL_TOKENS = 64
-CAPTION_TOKENS = 24
+# A text token is one thing and all that is said of it: (slot, fact, fact, ...), 0 where nothing is said. Every attribute
+# has a column of its own. Fixed places, so that every story of one shape shares a layout: the global caption has a token
+# for each character and scene slot, a shot's caption one for the shot, its scene and each of its cast.
+COLUMNS: dict[str, int] = {
+    **{name: 1 + i for i, name in enumerate((*CHARACTER_ATTRIBUTES, "action"))},
+    **{name: 1 + i for i, name in enumerate(PLACE_ATTRIBUTES)},
+    **{name: 1 + i for i, name in enumerate(("camera", "time", "weather", "prop", "cut"))},
+}
+TOKEN_SIZE = 1 + max(COLUMNS.values())
+GLOBAL_TOKENS = MAX_CHARACTERS + MAX_SCENES
+CAPTION_TOKENS = 2 + MAX_CAST
 
 # --------------------------------------------------------------------- picture
 WIDTH, HEIGHT, FPS = 96, 64, 8

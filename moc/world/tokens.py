@@ -1,8 +1,9 @@
-"""Stories as text tokens: pairs (slot, fact id), the only language the built-in model reads.
+"""Stories as text tokens, the only language the built-in model reads: one token a thing, with all that is said of it.
 
-A fact such as "character 2 wears a red coat" is one token: the slot says who or what, the fact id says which value of
-which attribute. Names never reach the model, so any name works. The order of tokens carries no meaning; training
-shuffles it.
+A token is `(slot, fact id, fact id, ...)`: who or what, and the value of each attribute that is said, 0 where nothing is.
+"Character 2 is a woman, wears a red coat and runs" is one token. A shot's caption names people by id, as the paper's
+protocol wants; resolving an id to its description is the text encoder's work, so the description's facts stand in the
+caption's tokens as well. Names never reach the model, so any name works.
 """
 
 from __future__ import annotations
@@ -13,12 +14,13 @@ from torch import Tensor
 from moc.world.schema import (
     CAPTION_TOKENS,
     CHARACTER_ATTRIBUTES,
-    CHARACTER_OPEN,
+    COLUMNS,
     FACT_OFFSET,
-    FACT_PAD,
     GLOBAL_TOKENS,
+    MAX_CHARACTERS,
+    MAX_SCENES,
     PLACE_ATTRIBUTES,
-    SLOT_NONE,
+    TOKEN_SIZE,
     character_slot,
     scene_slot,
 )
@@ -29,111 +31,62 @@ def encode_batch(
     stories: StoryBatch,
     *,
     generator: torch.Generator | None = None,
-    shuffle: bool = True,
-    restate: float = 0.0,
+    shuffle: bool = False,
+    omit: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Text tokens of a batch: global `[B, GLOBAL_TOKENS, 2]` and captions `[B, S, CAPTION_TOKENS, 2]`, int64.
+    """Text tokens of a batch: global `[B, GLOBAL_TOKENS, TOKEN_SIZE]`, captions `[B, S, CAPTION_TOKENS, TOKEN_SIZE]`.
 
-    The last axis is (slot, fact id), padding is (0, `FACT_PAD`) and comes last. The global caption tells kind and
-    named attributes of every character, place and named attributes of every scene. A shot's caption tells its place
-    (under the scene's slot), camera, time, weather, the prop unless there is none, and kind and action of each cast
-    character.
+    The global caption tells kind and named attributes of every character, place and named attributes of every scene,
+    each at the place of its slot. A shot's caption tells, in this order: camera, time, weather and prop; its scene; each
+    of its cast with the action. Unused places are all zero.
 
     Args:
-        generator: chance for `shuffle` and `restate`, on the device of the stories (default: torch's own).
-        shuffle: puts the tokens of each caption in random order.
-        restate: probability that a shot's caption repeats a named attribute of a cast character, as people do
-            when they write ("she, in her red coat, ...").
-
-    Raises:
-        ValueError: when a story has more facts than `GLOBAL_TOKENS` (only for batches on the CPU; on CUDA it is a
-            device-side assertion, to spare a synchronisation each step).
+        generator: chance for `shuffle` and `omit`, on the device of the stories (default: torch's own).
+        shuffle: gives characters and scenes random slots, so that every slot is met in training.
+        omit: probability that the global caption leaves out a character or scene (as it does those that only a shot's
+            prompt mentions), and that a shot's caption leaves out one of their named attributes.
     """
     device = stories.scene.device
-    whole_BN2 = torch.cat(
-        [
-            _facts_of(stories.characters, tuple(CHARACTER_ATTRIBUTES), character_slot(0)).flatten(1, 2),
-            _facts_of(stories.scenes, tuple(PLACE_ATTRIBUTES), scene_slot(0)).flatten(1, 2),
-        ],
-        1,
-    )
-    said = torch.cat([stories.characters_named.flatten(1), stories.scenes_named.flatten(1)], 1)
-    _refuse_overflow(said, GLOBAL_TOKENS)
+    people = _described(stories.characters, stories.characters_named, tuple(CHARACTER_ATTRIBUTES))
+    scenes = _described(stories.scenes, stories.scenes_named, tuple(PLACE_ATTRIBUTES))
+    people[..., 0] = _slots(stories.stories, MAX_CHARACTERS, character_slot(0), shuffle, generator, device)
+    scenes[..., 0] = _slots(stories.stories, MAX_SCENES, scene_slot(0), shuffle, generator, device)
 
-    # Captions: scene, camera, time, weather, prop, then kind, action and restated attributes of each role.
-    place_BS = stories.scenes[..., 0].gather(1, stories.scene)
-    shot_BSN2 = torch.stack(
-        [
-            _pair(scene_slot(0) + stories.scene, FACT_OFFSET["place"] + place_BS),
-            *(
-                _pair(torch.full_like(value, SLOT_NONE), FACT_OFFSET[name] + value)
-                for name, value in (
-                    ("camera", stories.camera),
-                    ("time", stories.time),
-                    ("weather", stories.weather),
-                    ("prop", stories.prop),
-                )
-            ),
-        ],
-        2,
-    )
-    always = torch.ones_like(stories.scene, dtype=torch.bool)
-    shot_said = torch.stack([always, always, always, always, stories.prop > 0], 2)
+    whole = torch.zeros(stories.stories, 1 + GLOBAL_TOKENS, TOKEN_SIZE, dtype=torch.int64, device=device)
+    listed = torch.cat([people, scenes], 1)
+    told = (listed[..., 1:] > 0).any(-1)
+    if omit > 0:
+        told = told & (torch.rand(told.shape, generator=generator, device=device) >= omit)
+    whole.scatter_(1, (listed[..., :1] * told[..., None]).expand_as(listed), listed)  # place 0 takes what is not told
 
-    who_BSR = stories.cast.clamp_min(0)
-    there = stories.cast >= 0
-    rows = torch.arange(stories.stories, device=device).view(-1, 1, 1)
-    person_BSRN2 = _facts_of(stories.characters, tuple(CHARACTER_ATTRIBUTES), character_slot(0))[rows, who_BSR]
-    action = _pair(character_slot(0) + who_BSR, FACT_OFFSET["action"] + stories.action)
-    told = stories.characters_named[rows, who_BSR]
-    if restate > 0:
-        again = torch.rand(told.shape, generator=generator, device=device) < restate
-        again[..., : len(CHARACTER_ATTRIBUTES) - len(CHARACTER_OPEN)] = True
-        told = told & again
-        person, person_said = person_BSRN2, told & there[..., None]
-    else:
-        person, person_said = person_BSRN2[..., :1, :], there[..., None]
-    captions = torch.cat([shot_BSN2, person.flatten(2, 3), action], 2)
-    caption_said = torch.cat([shot_said, person_said.flatten(2), there], 2)
-    return (
-        _arrange(whole_BN2, said, GLOBAL_TOKENS, generator, shuffle),
-        _arrange(captions, caption_said, CAPTION_TOKENS, generator, shuffle),
-    )
+    shot = torch.zeros(*stories.scene.shape, TOKEN_SIZE, dtype=torch.int64, device=device)
+    for name in ("camera", "time", "weather", "prop"):
+        shot[..., COLUMNS[name]] = FACT_OFFSET[name] + getattr(stories, name)
+    shot[..., COLUMNS["prop"]] *= stories.prop > 0
+    rows = torch.arange(stories.stories, device=device)
+    where = scenes[rows[:, None], stories.scene]
+    who = people[rows[:, None, None], stories.cast.clamp_min(0)]
+    who[..., COLUMNS["action"]] = FACT_OFFSET["action"] + stories.action
+    who = who * (stories.cast >= 0)[..., None]
+    if omit > 0:
+        for token, column, last in ((where, COLUMNS["wall"], COLUMNS["feature"]), (who, COLUMNS["hair"], COLUMNS["size"])):
+            said = token[..., column : last + 1]
+            said *= torch.rand(said.shape, generator=generator, device=device) >= omit
+    return whole[:, 1:].contiguous(), torch.cat([shot[:, :, None], where[:, :, None], who], 2)
 
 
-def _pair(slot: Tensor, fact: Tensor) -> Tensor:
-    return torch.stack([slot, fact], -1)
+def _described(table: Tensor, named: Tensor, attributes: tuple[str, ...]) -> Tensor:
+    """`[B, n, attributes]` values -> `[B, n, TOKEN_SIZE]` tokens of what is named, still without slots."""
+    tokens = torch.zeros(*table.shape[:2], TOKEN_SIZE, dtype=torch.int64, device=table.device)
+    for i, name in enumerate(attributes):
+        tokens[..., COLUMNS[name]] = (FACT_OFFSET[name] + table[..., i]) * named[..., i]
+    return tokens
 
 
-def _facts_of(table: Tensor, attributes: tuple[str, ...], first_slot: int) -> Tensor:
-    """`[B, slots, attributes]` values -> `[B, slots, attributes, 2]` tokens."""
-    offset = torch.stack([torch.full_like(table[..., 0], FACT_OFFSET[name]) for name in attributes], -1)
-    slot = first_slot + torch.arange(table.shape[1], device=table.device).view(1, -1, 1)
-    return _pair(slot.expand_as(table), offset + table)
-
-
-def _refuse_overflow(said: Tensor, limit: int) -> None:
-    if said.shape[1] <= limit:
-        return
-    most = said.sum(1).max()
-    if said.device.type == "cpu":
-        if int(most) > limit:
-            raise ValueError(f"a story states {int(most)} facts, its global caption holds {limit}")
-    else:
-        torch._assert_async(most <= limit)
-
-
-def _arrange(tokens: Tensor, said: Tensor, width: int, generator: torch.Generator | None, shuffle: bool) -> Tensor:
-    """Said tokens first (in random or given order), then padding, cut or padded to `width` along axis -2."""
-    if shuffle:
-        keys = torch.rand(said.shape, generator=generator, device=said.device)
-    else:
-        keys = torch.arange(said.shape[-1], device=said.device).expand(said.shape) / said.shape[-1]
-    order = torch.argsort(keys + (~said) * 2, dim=-1, stable=True)[..., :width]
-    pad = torch.tensor((SLOT_NONE, FACT_PAD)).to(said.device, non_blocking=True)
-    tokens = torch.where(said[..., None], tokens, pad)
-    tokens = tokens.gather(-2, order[..., None].expand(*order.shape, 2))
-    missing = width - tokens.shape[-2]
-    if missing <= 0:
-        return tokens
-    return torch.cat([tokens, pad.expand(*tokens.shape[:-2], missing, 2)], -2)
+def _slots(
+    batch: int, count: int, first: int, shuffle: bool, generator: torch.Generator | None, device: torch.device
+) -> Tensor:
+    """`[batch, count]` slot ids, in order or in random order."""
+    if not shuffle:
+        return torch.arange(first, first + count, device=device).expand(batch, count)
+    return first + torch.rand(batch, count, generator=generator, device=device).argsort(1)

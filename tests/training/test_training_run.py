@@ -58,9 +58,9 @@ def assert_same_run(out: Path, other: Path) -> None:
     for part in ("model", "ema"):
         for name, value in a[part].items():
             assert torch.equal(value, b[part][name]), name
-    for number, moments in a["optimizer"]["state"].items():
+    for number, moments in a["optimizers"][0]["state"].items():
         for name, value in moments.items():
-            assert torch.equal(value, b["optimizer"]["state"][number][name])
+            assert torch.equal(value, b["optimizers"][0]["state"][number][name])
     assert not list(out.rglob("*.part"))
 
 
@@ -270,7 +270,7 @@ def test_gradients_of_pieces_add_up_to_those_of_the_batch(tmp_path: Path) -> Non
     grads = torch.autograd.grad(torch.stack(losses).mean(), parameters)
     total = torch.cat([g.flatten() for g in grads])
     seen: list[torch.Tensor] = []
-    trainer.optimizer.register_step_pre_hook(
+    trainer.optimizers[0].register_step_pre_hook(
         lambda *_: seen.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]))
     )
     trainer.optimise()
@@ -363,11 +363,11 @@ def test_planted_shots_are_the_truth(tmp_path: Path) -> None:
 def test_restore_without_moments(tmp_path: Path, undisturbed: Path) -> None:
     """A compact checkpoint: the optimiser starts afresh, everything else goes on."""
     state = checkpoint.load_state(undisturbed / "checkpoint.pt")
-    del state["optimizer"]
+    del state["optimizers"]
     trainer = Trainer(dataclasses.replace(parse(TINY), seed=5), tmp_path, CPU)
     trainer.restore(state)
     assert trainer.step == STEPS
-    assert not trainer.optimizer.state
+    assert not trainer.optimizers[0].state
     for name, value in state["model"].items():
         assert torch.equal(dict(trainer.model.named_parameters())[name], value)
 

@@ -123,14 +123,17 @@ class PocketDiT(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def embed_text(self, tokens: Tensor) -> Tensor:
-        """Embed (slot, fact) pairs: int64 `[..., 2]` to `[..., D]`."""
-        return self.slot_embedding(tokens[..., 0]) + self.fact_embedding(tokens[..., 1])
+        """Embed text tokens (slot, fact, fact, ...), 0 where nothing is said: int64 `[..., TOKEN_SIZE]` to `[..., D]`."""
+        weight = self.fact_embedding.weight
+        said = weight.new_zeros(*tokens.shape[:-1], self.config.facts).scatter_(-1, tokens[..., 1:], 1.0)
+        said[..., 0] = 0  # nothing said; a product with ones sums the bag, and its gradient needs no atomics
+        return self.slot_embedding(tokens[..., 0]) + said @ weight
 
     def embed_shots(self, captions: Sequence[Tensor], patches: Sequence[Tensor]) -> Tensor:
         """Caption then video of each shot, one after the other.
 
         Args:
-            captions: per shot int64 `[B, T, 2]`.
+            captions: per shot int64 `[B, T, TOKEN_SIZE]`.
             patches: per shot noisy patches `[B, V, patch_values]`.
 
         Returns:
@@ -181,8 +184,8 @@ class PocketDiT(nn.Module):
         """Predict clean patches of a stream of N equally long shots (training, joint sampling of equal shots).
 
         Args:
-            global_tokens: int64 `[B, G, 2]`.
-            captions: int64 `[B, N, T, 2]`.
+            global_tokens: int64 `[B, G, TOKEN_SIZE]`.
+            captions: int64 `[B, N, T, TOKEN_SIZE]`.
             patches: noisy patches `[B, N, V, patch_values]`.
             t_BN: timestep of each shot, 0 = clean, 1 = noise.
             cos, sin: `positions.rotations` of all `G + N (T + V)` tokens.

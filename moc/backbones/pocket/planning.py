@@ -18,7 +18,7 @@ from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flop
 from moc.config import MoCConfig
 from moc.errors import InputError
 from moc.world.language import StoryText, Understanding, encode, understand_story
-from moc.world.schema import CAMERAS, FACT_ID, FACT_PAD, SLOT_NONE
+from moc.world.schema import COLUMNS, FACT_ID
 
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
@@ -26,9 +26,8 @@ if TYPE_CHECKING:
 STEPS = 10
 WEIGHT_BYTES = 16 * 2**20
 
-Tokens = list[tuple[int, int]]
+Tokens = list[tuple[int, ...]]
 
-_CAMERA_TOKENS = {(SLOT_NONE, FACT_ID["camera", value]) for value in CAMERAS}
 
 
 @dataclass(frozen=True)
@@ -111,7 +110,7 @@ def read_words(story: Storyboard) -> Understanding:
 
 
 def story_tokens(story: Storyboard, pieces: list[Piece]) -> tuple[Tokens, list[Tokens]]:
-    """Text tokens (slot, fact id) of the global text and of each piece, padded to their fixed lengths.
+    """Text tokens (slot, fact id, ...) of the global text and of each piece.
 
     A shot that goes on without a cut keeps the camera of the one before it unless it names another.
     """
@@ -121,16 +120,15 @@ def story_tokens(story: Storyboard, pieces: list[Piece]) -> tuple[Tokens, list[T
         words.number: any(meaning.startswith("camera = ") for _, meaning in words.understood)
         for words in understood.words
     }
-    going_on = (SLOT_NONE, FACT_ID["cut", "continue"])
     result: list[Tokens] = []
     for piece in pieces:
         tokens = list(captions[piece.shot - 1])
         if piece.continues:
+            shot = list(tokens[0])
             if result and not names_camera[piece.shot]:
-                before = next(token for token in result[-1] if token in _CAMERA_TOKENS)
-                tokens = [before if token in _CAMERA_TOKENS else token for token in tokens]
-            room = tokens.index((SLOT_NONE, FACT_PAD)) if (SLOT_NONE, FACT_PAD) in tokens else len(tokens) - 1
-            tokens[room] = going_on
+                shot[COLUMNS["camera"]] = result[-1][0][COLUMNS["camera"]]
+            shot[COLUMNS["cut"]] = FACT_ID["cut", "continue"]
+            tokens[0] = tuple(shot)
         result.append(tokens)
     return global_tokens, result
 

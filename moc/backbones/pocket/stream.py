@@ -43,7 +43,7 @@ class Memory:
         model: the network, in eval mode.
         config: attention; must be causal with `text_links="own"`.
         frames: latent frames of every shot of the story, by number from 1.
-        global_tokens: int64 `[B, G, 2]`; B stories of one shape are streamed together.
+        global_tokens: int64 `[B, G, TOKEN_SIZE]`; B stories of one shape are streamed together.
 
     Raises:
         ValueError: an attention setting under which a later shot would change an earlier one.
