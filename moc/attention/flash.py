@@ -1,6 +1,8 @@
-"""Both parts through FlashAttention-2 with ragged sequences, on CUDA in bfloat16 and float16.
+"""Both parts through dense kernels, on CUDA in bfloat16 and float16.
 
-Mandatory part: heads stay together, each (batch row, group) is a sequence. Routed part: heads fold into the batch,
+Mandatory part: heads stay together, each (batch row, group) is a sequence. Without text, queries and keys are views of
+the stream: a plain batch where groups are equal, else ragged sequences; with text, each group's keys are gathered, text
+included, so that the text costs no partial result of its own. Routed part: heads fold into the batch,
 each (batch row, head, chunk) is a sequence of gathered queries against keys that already lie side by side.
 Partial results and gradients leave the kernel in the inputs' dtype and are summed in float32 by the callers.
 """
@@ -14,8 +16,9 @@ from itertools import pairwise
 import torch
 from torch import Tensor
 
-from moc.attention import varlen
+from moc.attention import dense, varlen
 from moc.attention.mandatory import Mandatory
+from moc.attention.probes import own_kernel
 from moc.attention.routed import Links
 from moc.attention.varlen import Packing
 from moc.layout import TokenLayout
@@ -28,9 +31,15 @@ def mandatory_forward(
 ) -> tuple[Tensor, Tensor]:
     """[B, H, Lq, D] outputs in the inputs' dtype and [B, H, Lq] float32 LSE of the mandatory part."""
     batch, heads, rows, _ = q_BHQD.shape
+    kernel = own_kernel(q_BHQD, equal=True) if links.equal else "fa2"
+    if kernel != "fa2":
+        keys = slice(*links.key_run) if links.key_run else slice(None)
+        runs = [_runs(x, links) for x in (q_BHQD, k_BHLD[:, :, keys], v_BHLD[:, :, keys])]
+        out, lse = dense.KERNELS[kernel].forward(runs[0], runs[1], runs[2], scale)
+        return _stream(out, batch), _stream(lse, batch)
     outs, lses = [], []
     for part, packing in _batches(batch, links):
-        q, k, v = _packed(q_BHQD[part]), _packed(k_BHLD[part], links.key_index), _packed(v_BHLD[part], links.key_index)
+        q, k, v = _packed(q_BHQD[part]), _keys(k_BHLD[part], links), _keys(v_BHLD[part], links)
         out, lse = varlen.forward(q, k, v, packing, scale)
         outs.append(out.view(-1, rows, heads, out.shape[-1]))
         lses.append(lse.view(heads, -1, rows))
@@ -52,18 +61,50 @@ def mandatory_backward(
 ) -> Tensor:
     """Adds key and value gradients to the float32 tensors given, returns [B, H, Lq, D] query gradients."""
     batch, heads, rows, _ = q_BHQD.shape
+    kernel = _backward_kernel(q_BHQD, links, dlse_BHQ is not None)
+    if kernel != "fa2":
+        keys = slice(*links.key_run) if links.key_run else slice(None)
+        dout, q, out, lse = (_runs(x, links) for x in (dout_BHQD, q_BHQD, out_BHQD, lse_BHQ))
+        k, v = (_runs(x[:, :, keys], links) for x in (k_BHLD, v_BHLD))
+        dlse = None if dlse_BHQ is None else _runs(dlse_BHQ, links)
+        dq, dk, dv = dense.KERNELS[kernel].backward(
+            dout, q, k, v, out, lse, dlse, scale, torch.are_deterministic_algorithms_enabled()
+        )
+        dk_BHLD[:, :, keys] += _stream(dk, batch)
+        dv_BHLD[:, :, keys] += _stream(dv, batch)
+        return _stream(dq, batch)
     dqs = []
     for part, packing in _batches(batch, links):
-        k, v = _packed(k_BHLD[part], links.key_index), _packed(v_BHLD[part], links.key_index)
+        k, v = _keys(k_BHLD[part], links), _keys(v_BHLD[part], links)
         q, dout, out = _packed(q_BHQD[part]), _packed(dout_BHQD[part]), _packed(out_BHQD[part])
         lse = lse_BHQ[part].transpose(0, 1).reshape(heads, -1)
         dlse = None if dlse_BHQ is None else dlse_BHQ[part].transpose(0, 1).reshape(heads, -1)
         dq, dk, dv = varlen.backward(dout, q, k, v, out, lse, dlse, packing, scale)
         dqs.append(dq.reshape(-1, rows, heads, dq.shape[-1]))
         for total, packed in ((dk_BHLD, dk), (dv_BHLD, dv)):
-            packed = packed.reshape(len(dqs[-1]), -1, heads, packed.shape[-1])
-            total[part].index_add_(2, links.key_index, packed.transpose(1, 2).to(total.dtype))
+            packed = packed.reshape(len(dqs[-1]), -1, heads, packed.shape[-1]).transpose(1, 2)
+            if links.key_run:
+                total[part][:, :, slice(*links.key_run)] += packed
+            else:
+                total[part].index_add_(2, links.key_index, packed.to(total.dtype))
     return _joined(dqs).transpose(1, 2)
+
+
+def _backward_kernel(q: Tensor, links: Mandatory, lse: bool) -> str:
+    if not links.equal:
+        return "fa2"
+    return own_kernel(q, equal=True, backward=True, deterministic=torch.are_deterministic_algorithms_enabled(), lse=lse)
+
+
+def _runs(x: Tensor, links: Mandatory) -> Tensor:
+    """[B, H, L] + rest -> [B G, H, L / G] + rest for G equal groups; a view for one batch row and for tensors whose
+    heads lie inside the length."""
+    return x.unflatten(2, (len(links.groups), -1)).transpose(1, 2).flatten(0, 1)
+
+
+def _stream(x: Tensor, batch: int) -> Tensor:
+    """The way back of `_runs`."""
+    return x.unflatten(0, (batch, -1)).transpose(1, 2).flatten(2, 3)
 
 
 def routed_forward(
@@ -155,15 +196,20 @@ def _place_of_slots(links: Links) -> Tensor:
     return place.index_copy_(0, links.slots, torch.arange(len(links.slots), device=place.device))
 
 
-def _batches(batch: int, links: Mandatory) -> Iterator[tuple[slice, Packing]]:
-    """Batch rows that fit one call, and the packing of their groups."""
-    step = max(1, varlen.MAX_SEQUENCES // max(1, len(links.groups)))
-    max_q = max((g.q_stop - g.q_start for g in links.groups), default=0)
-    max_k = max((g.num_keys for g in links.groups), default=0)
-    for a in range(0, batch, step):
-        b = min(a + step, batch)
-        edges = [_repeat(e, b - a).int() for e in (links.q_edges, links.k_edges)]
-        yield slice(a, b), Packing(edges[0], edges[1], max_q, max_k)
+def _batches(batch: int, links: Mandatory) -> list[tuple[slice, Packing]]:
+    """Batch rows that fit one call, and the packing of their groups; made once."""
+    if batch not in links.notes:
+        step = max(1, varlen.MAX_SEQUENCES // max(1, len(links.groups)))
+        max_q = max((g.q_stop - g.q_start for g in links.groups), default=0)
+        max_k = max((g.num_keys for g in links.groups), default=0)
+        parts = []
+        for a in range(0, batch, step):
+            b = min(a + step, batch)
+            edges = [_repeat(e, b - a).int() for e in (links.q_edges, links.k_edges)]
+            parts.append((slice(a, b), Packing(edges[0], edges[1], max_q, max_k)))
+        links.notes[batch] = parts
+    parts_of_batch: list[tuple[slice, Packing]] = links.notes[batch]
+    return parts_of_batch
 
 
 def _repeat(edges: Tensor, times: int) -> Tensor:
@@ -175,6 +221,13 @@ def _repeat(edges: Tensor, times: int) -> Tensor:
 def _joined(parts: list[Tensor], dim: int = 0) -> Tensor:
     """One tensor of all parts; a single one as it is."""
     return parts[0] if len(parts) == 1 else torch.cat(parts, dim)
+
+
+def _keys(x_BHLD: Tensor, links: Mandatory) -> Tensor:
+    """[B, H, L, D] -> [B P, H, D] packed keys of the groups; gathered only where they don't lie in one run."""
+    if links.key_run:
+        return _packed(x_BHLD[:, :, slice(*links.key_run)])
+    return _packed(x_BHLD, links.key_index)
 
 
 def _packed(x_BHLD: Tensor, index: Tensor | None = None) -> Tensor:

@@ -14,6 +14,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -54,6 +56,26 @@ class Mandatory:
     key_index: Tensor
     q_edges: Tensor
     k_edges: Tensor
+
+    @cached_property
+    def key_run(self) -> tuple[int, int] | None:
+        """The one run of the stream that the packed keys are, None where keys must be gathered."""
+        runs = [group.keys for group in self.groups]
+        if not runs or any(len(keys) != 1 for keys in runs):
+            return None
+        ends = [keys[0] for keys in runs]
+        return (ends[0][0], ends[-1][1]) if all(a[1] == b[0] for a, b in pairwise(ends)) else None
+
+    @cached_property
+    def equal(self) -> bool:
+        """Whether all groups have as many queries and as many keys, and the keys need no gathering."""
+        sizes = {(group.q_stop - group.q_start, group.num_keys) for group in self.groups}
+        return self.key_run is not None and len(sizes) == 1
+
+    @cached_property
+    def notes(self) -> dict[Any, Any]:
+        """What callers derive from these links and want to keep."""
+        return {}
 
 
 def mandatory(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int], device: torch.device) -> Mandatory:
