@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,7 +79,8 @@ class Trainer:
         self.model = PocketDiT(self.model_config)
         if config.init and fresh:
             start = load_model(Path(config.init), "cpu")
-            if start.config != self.model_config:
+            sampled_as = {"shift": self.model_config.shift, "noise": self.model_config.noise}  # not sizes: may change
+            if replace(start.config, **sampled_as) != self.model_config:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
             self.model.load_state_dict(start.state_dict())
         self.model.to(device)

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from moc.world.reader import CHARACTER_LABELS, SHOT_LABELS, VIEWS, Reader, Reading
+from moc.world.reader import CHARACTER_LABELS, SHOT_LABELS, VIEWS, Reader, Reading, load_reader
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, KINDS, PLACE_ATTRIBUTES
 from moc.world.story import StoryBatch
 
@@ -135,15 +135,17 @@ def _batch(stories: int, frames: int, generator: torch.Generator, split: str) ->
     return seen, (*labels(drawn), maps_of(by_shot(made.masks), drawn))
 
 
-def train(out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12) -> dict[str, float]:
-    """Train for about `minutes`, save to `out`, and return the error of each attribute on held-out renders."""
+def train(
+    out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12, start: Path | None = None
+) -> dict[str, float]:
+    """Train for about `minutes`, from the reader in `start` if given, save to `out`, and return the errors of `measure`."""
     from safetensors.torch import save
 
     from moc.training.checkpoint import whole
 
-    generator = torch.Generator(device=device).manual_seed(5)
+    generator = torch.Generator(device=device).manual_seed(5 if start is None else 6)  # other data, when it goes on
     torch.manual_seed(5)
-    reader = Reader(width).to(device)
+    reader = Reader(width).to(device) if start is None else load_reader(str(device), start).train().requires_grad_(True)
     optimizer = torch.optim.AdamW(reader.parameters(), lr=1.5e-3, weight_decay=0.02)
     began, step = time.monotonic(), 0
     amp = device.type == "cuda"
@@ -190,8 +192,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--minutes", type=float, default=3.0)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    parser.add_argument("--init", type=Path, help="reader to go on from")
     args = parser.parse_args()
-    report = train(args.out, minutes=args.minutes, device=torch.device(args.device))
+    report = train(args.out, minutes=args.minutes, device=torch.device(args.device), start=args.init)
     print(json.dumps({name: round(error, 5) for name, error in report.items()}, indent=1))
 
 
