@@ -239,6 +239,8 @@ def _everything(q: Tensor, k: Tensor) -> Mandatory:
 
 
 def _plain_forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    if not q.numel() or not k.numel():  # torch's CPU kernel ends the process there
+        return torch.zeros_like(q), torch.full(q.shape[:3], -torch.inf, device=q.device)
     out, lse = runs.forward(q, k, v, _everything(q, k), 0, scale)
     return out.to(q.dtype), lse
 
@@ -247,6 +249,8 @@ def _plain_backward(
     dout: Tensor, q: Tensor, k: Tensor, v: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, scale: float,
     deterministic: bool,
 ) -> Grads:  # fmt: skip
+    if not q.numel() or not k.numel():
+        return torch.zeros_like(q), torch.zeros_like(k), torch.zeros_like(v)
     wide = torch.promote_types(q.dtype, torch.float32)
     delta = (dout.to(wide) * out.to(wide)).sum(-1)
     if dlse is not None:

@@ -55,6 +55,8 @@ class StandIn:
     ) -> Any:
         out, lse = torch.empty_like(q), torch.empty(q.shape[1], len(q))
         for rows, keys in self._sequences(q, k, edges):
+            if rows.start == rows.stop:
+                continue
             o, part = self.flash_attn_func(
                 q[None, rows], k[None, keys], v[None, keys], softmax_scale=softmax_scale, return_lse=return_lse
             )
@@ -72,6 +74,8 @@ class StandIn:
             return [x.transpose(1, 2) + (self.off == "grads") for x in grads]
         grads = [torch.empty_like(x) for x in (q, k, v)]
         for rows, keys in self._sequences(q, k, edges):
+            if rows.start == rows.stop:
+                continue  # gradients of keys without queries stay unwritten
             parts = self._flash_attn_bwd(
                 q[None, rows], k[None, keys], v[None, keys], out[None, rows], dout[None, rows],
                 lse[None, :, rows].contiguous(), softmax_scale=softmax_scale, deterministic=deterministic,
@@ -172,6 +176,15 @@ def test_gradients_of_output_and_lse() -> None:
     generator = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 2, n, 8, dtype=torch.float64, generator=generator, requires_grad=True) for n in (5, 7, 7))
     assert torch.autograd.gradcheck(lambda *x: dense.attend(*x, return_lse=True), (q, k, v))
+
+
+def test_nothing_to_attend() -> None:
+    q, k = torch.randn(1, 2, 3, 8, requires_grad=True), torch.randn(1, 2, 0, 8, requires_grad=True)
+    out, lse = dense.attend(q, k, k, kernel="sdpa", return_lse=True)
+    assert (out == 0).all()
+    assert (lse == -torch.inf).all()
+    assert dense.attend(k, q, q, kernel="sdpa").shape == k.shape
+    assert all((x == 0).all() for x in torch.autograd.grad(out.sum(), (q, k)))
 
 
 def equal_layout(text: int = 0) -> TokenLayout:
