@@ -45,7 +45,7 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
         with precision:
             frames = stream_stories(
                 model, stories, latent_frames=args.latent_frames, steps=args.steps, seed=args.seed + done, moc=moc,
-                planted=args.planted,
+                planted=args.planted, guidance=args.guidance,
             )  # fmt: skip
         table = readings(stories, frames, reader)
         table["planted"] = table["shot"] < args.planted  # taken from the truth: a first appearance, no achievement
@@ -94,6 +94,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--planted", type=int, default=0)
+    parser.add_argument("--guidance", type=float, default=1.0)
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--split", choices=["train", "heldout", "any"], default="heldout")
@@ -108,7 +109,7 @@ def main() -> None:
     named, recall = named_table(rows), recall_table(rows)
     counted = rows[rows["named"] & ~rows["planted"]]
     overall = accuracy(counted)
-    asked = ("stories", "shots", "latent_frames", "steps", "top_k", "planted", "split", "seed")
+    asked = ("stories", "shots", "latent_frames", "steps", "top_k", "guidance", "planted", "split", "seed")
     source = {"weights": fingerprint(args.weights), "device": args.device, "torch": torch.__version__}
     source |= {name: getattr(args, name) for name in asked}
     if args.json:

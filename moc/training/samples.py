@@ -11,9 +11,10 @@ from torch import Tensor
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.rendering import Guided, no_text
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
-from moc.sampling import timesteps
+from moc.sampling import Solver, timesteps
 from moc.training.checkpoint import whole
 from moc.world.story import StoryBatch
 
@@ -34,6 +35,7 @@ def stream_stories(
     seed: int,
     moc: MoCConfig,
     planted: int = 0,
+    guidance: float = 1.0,
 ) -> Tensor:
     """Stream a batch of world stories.
 
@@ -43,6 +45,7 @@ def stream_stories(
         seed: of all noise.
         moc: attention.
         planted: so many first shots are taken from the ground truth instead of being sampled.
+        guidance: scale of classifier-free guidance, 1 for none.
 
     Returns:
         uint8 `[B, S, F, 3, H, W]`.
@@ -55,20 +58,27 @@ def stream_stories(
     generator = torch.Generator(device=device).manual_seed(seed)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=False)
     frames = latent_frames * size.patch_frames
-    memory = Memory(model, moc, [latent_frames] * stories.shots, global_tokens)
+    # with text, and for guidance without
+    texts = [(global_tokens, captions)] + [(no_text(global_tokens), no_text(captions))] * (guidance != 1.0)
+    memories = [Memory(model, moc, [latent_frames] * stories.shots, first) for first, _ in texts]
     made: list[Tensor] = []
     truth = render(stories, frames=frames, device=device, shots=slice(0, planted)).frames if planted else None
     for number in range(1, stories.shots + 1):
-        shot = memory.shot(number, captions[:, number - 1])
+        passes = [m.shot(number, text[:, number - 1]) for m, (_, text) in zip(memories, texts, strict=True)]
         if truth is not None and number <= planted:
             clean = patchify(truth[:, number - 1], size).float() / 127.5 - 1
         else:
             z = draw_noise(
                 (stories.stories,), latent_frames, size, generator=generator, device=device
             )  # fmt: skip
-            clean = shot.sample(z, timesteps(steps, size.shift))
+            guided, grid = Guided(passes, guidance), timesteps(steps, size.shift)
+            solver = Solver(grid)
+            for index in range(steps):
+                z = solver.step(index, z, guided.predict(z, grid[index]).to(z.dtype))
+            clean = z.clamp(-1, 1)
         if number < stories.shots:
-            shot.finish(clean)
+            for one in passes:
+                one.finish(clean)
         made.append(to_uint8(clean, model))
     return torch.stack(made, dim=1)
 

@@ -16,7 +16,7 @@ from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.storyboard import Storyboard
 from moc.training.checkpoint import save_weights
-from moc.world.schema import N_FACTS, N_SLOTS
+from moc.world.schema import N_FACTS, N_SLOTS, TOKEN_SIZE
 
 TINY = PocketConfig(width=64, layers=2, heads=2, mlp=96, head=80, picture_width=32, picture_height=16)
 """Eight video tokens a latent frame."""
@@ -44,9 +44,11 @@ def tiny_weights(folder: Path, config: PocketConfig = TINY) -> Path:
 
 
 def random_text(batch: int, tokens: int, generator: torch.Generator) -> Tensor:
-    """Int64 `[batch, tokens, 2]` of random slots and facts."""
-    draws = [torch.randint(n, (batch, tokens), generator=generator) for n in (N_SLOTS, N_FACTS)]
-    return torch.stack(draws, dim=-1)
+    """Int64 `[batch, tokens, TOKEN_SIZE]` of random slots and facts, most of them nothing said; no shot continues."""
+    slot = torch.randint(N_SLOTS, (batch, tokens, 1), generator=generator)
+    facts = torch.randint(1, N_FACTS - 1, (batch, tokens, TOKEN_SIZE - 1), generator=generator)
+    said = torch.rand(facts.shape, generator=generator) < 0.4
+    return torch.cat([slot, facts * said], dim=-1)
 
 
 def shot_data(number: int, duration: float = 1.0, **more: Any) -> dict[str, Any]:

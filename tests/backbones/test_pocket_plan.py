@@ -196,7 +196,7 @@ def test_memory_grows_with_what_is_kept() -> None:
         story = story_of([shot_data(n, 8.0) for n in range(1, count + 1)], sampling={"seed": 1, **sampling})
         return make_plan(story, PocketConfig(), "pocket").memory_bytes
 
-    per_shot = 2 * 8 * (1536 + 24) * 256 * 4  # layers x tokens x width x float32, keys and values
+    per_shot = 2 * 8 * (1536 + 4) * 256 * 4  # layers x tokens x width x float32, keys and values
     assert bytes_of(5) - bytes_of(4) == 2 * per_shot  # with the copy that a pass works on
     assert bytes_of(5, guidance=2.0) - bytes_of(4, guidance=2.0) == 4 * per_shot
     assert bytes_of(8, mode="joint") > bytes_of(4, mode="joint") > bytes_of(1, mode="joint")
@@ -223,7 +223,7 @@ def test_planning_needs_no_torch(tmp_path: Path) -> None:
 
 
 def test_a_shot_that_goes_on_keeps_the_camera() -> None:
-    from moc.world.schema import FACT_ID
+    from moc.world.schema import COLUMNS, FACT_ID
 
     def cameras(**second: str) -> list[str]:
         shots = [
@@ -233,7 +233,7 @@ def test_a_shot_that_goes_on_keeps_the_camera() -> None:
         story = Storyboard.from_dict({"version": 1, "shots": shots})
         _, captions = story_tokens(story, cut_into_pieces(story, PocketConfig()))
         names = {FACT_ID["camera", name]: name for name in ("wide", "medium", "close", "pan", "zoom")}
-        return [names[fact] for tokens in captions for slot, fact in tokens if fact in names]
+        return [names[tokens[0][COLUMNS["camera"]]] for tokens in captions]
 
     assert cameras() == ["close", "close"]
     assert cameras(camera="wide") == ["close", "wide"]

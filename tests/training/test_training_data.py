@@ -23,7 +23,7 @@ from moc.training.data import (
     make_piece,
     story_layout,
 )
-from moc.world.schema import FACT_ID, SLOT_NONE
+from moc.world.schema import COLUMNS, FACT_ID, TOKEN_SIZE
 
 CPU = torch.device("cpu")
 SIZE = PocketConfig(picture_width=16, picture_height=8, caption_tokens=3, global_tokens=4)  # two tokens a frame
@@ -112,7 +112,7 @@ def test_shapes_and_ranges() -> None:
     _, stage, piece = _piece()
     shots, video = stage.shots, MODEL.tokens_per_frame
     assert piece.patches.shape == (2, 2 * shots - 1, video, MODEL.patch_values)
-    assert piece.captions.shape == (2, 2 * shots - 1, MODEL.caption_tokens, 2)
+    assert piece.captions.shape == (2, 2 * shots - 1, MODEL.caption_tokens, TOKEN_SIZE)
     assert piece.target.shape == piece.importance.shape == (2, shots, video, MODEL.patch_values)
     assert piece.cos.shape[1] == MODEL.global_tokens + (2 * shots - 1) * (MODEL.caption_tokens + video)
     assert torch.equal(piece.captions[:, : shots - 1], piece.captions[:, shots - 1 : -1])
@@ -153,7 +153,7 @@ def test_continued_shots_go_on_in_time() -> None:
         # the same scene half a second later: much nearer than another shot
         step = (piece.target[:, shot] - piece.target[:, shot - 1]).abs().mean()
         assert step < 0.5 * (piece.target[:, shot] - piece.target[:, shot].flip(0)).abs().mean()
-    going_on = (piece.captions == torch.tensor([SLOT_NONE, FACT_ID["cut", "continue"]])).all(-1).any(-1)
+    going_on = piece.captions[:, :, 0, COLUMNS["cut"]] == FACT_ID["cut", "continue"]
     expected = [False, *[True] * (stage.shots - 1)]
     assert going_on.tolist() == [[*expected[:-1], *expected]] * 2
 

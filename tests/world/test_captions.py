@@ -17,10 +17,10 @@ from moc.world.story import StoryBatch
 from moc.world.tokens import encode_batch
 from moc.world.vocabulary import DETERMINERS, LEXICON
 
-Pairs = list[tuple[int, int]]
+Tokens = list[tuple[int, ...]]
 
 
-def drawn_facts(stories: StoryBatch, index: int) -> list[Pairs]:
+def drawn_facts(stories: StoryBatch, index: int) -> list[Tokens]:
     """Sorted tokens of the global caption and of each shot, with the used slots counted from the first."""
     slots = {SLOT_NONE: SLOT_NONE}
     for table, count, slot_of in (
@@ -30,12 +30,12 @@ def drawn_facts(stories: StoryBatch, index: int) -> list[Pairs]:
         used = [i for i in range(count) if table[index, i, 0] >= 0]
         slots |= {slot_of(i): slot_of(rank) for rank, i in enumerate(used)}
     whole, captions = encode_batch(stories[index : index + 1], shuffle=False)
-    return [sorted((slots[slot], fact) for slot, fact in t.tolist() if fact) for t in (whole[0], *captions[0])]
+    return [sorted((slots[slot], *facts) for slot, *facts in t.tolist() if any(facts)) for t in (whole[0], *captions[0])]
 
 
-def read_facts(understood: Understanding) -> list[Pairs]:
+def read_facts(understood: Understanding) -> list[Tokens]:
     whole, captions = encode(understood)
-    return [sorted(pair for pair in tokens if pair[1]) for tokens in (whole, *captions)]
+    return [sorted(token for token in tokens if any(token)) for tokens in (whole, *captions)]
 
 
 @pytest.mark.parametrize("split", SPLITS)

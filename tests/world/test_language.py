@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from moc.storyboard import load_storyboard
 from moc.world.language import ShotText, StoryText, Understanding, encode, understand_story
-from moc.world.schema import CAPTION_TOKENS, FACT_ID, GLOBAL_TOKENS, Fact
+from moc.world.schema import CAPTION_TOKENS, FACT_ID, FACTS, GLOBAL_TOKENS, Fact
 from moc.world.vocabulary import LEXICON
 
 MIRA = "a woman with short red hair and a yellow raincoat"
@@ -58,11 +58,11 @@ def test_the_story_of_the_reference() -> None:
     assert understood.slots == {"mira": 1, "cafe": 7, "river": 8}
     assert set(understood.facts) == {
         Fact(1, "kind", "woman"), Fact(1, "hair", "ginger"), Fact(1, "coat", "yellow"),
-        Fact(7, "place", "cafe"), Fact(8, "place", "river"),
+        Fact(7, "place", "cafe"),
     }  # fmt: skip
     assert set(understood.shots[0].facts) == {
         Fact(7, "place", "cafe"), Fact(0, "camera", "wide"), Fact(0, "time", "day"), Fact(0, "weather", "clear"),
-        Fact(1, "kind", "woman"), Fact(1, "action", "drink"),
+        Fact(1, "kind", "woman"), Fact(1, "hair", "ginger"), Fact(1, "coat", "yellow"), Fact(1, "action", "drink"),
     }  # fmt: skip
     assert actions(understood, 2) == {"mira": "phone"}
     assert setting(understood, 2) == {"place": "river", "camera": "medium", "time": "day", "weather": "clear"}
@@ -164,7 +164,10 @@ def test_pronouns_reach_back_to_earlier_shots() -> None:
 def test_an_implicit_character_stays_the_same() -> None:
     understood = story("a white cat in a red scarf sleeps", "{mira} reads", "the cat jumps", characters={"mira": MIRA})
     slot = understood.slots["cat"]
-    assert {Fact(slot, "kind", "cat"), Fact(slot, "hair", "white"), Fact(slot, "scarf", "red")} <= set(understood.facts)
+    looks = {Fact(slot, "kind", "cat"), Fact(slot, "hair", "white"), Fact(slot, "scarf", "red")}
+    assert looks <= set(understood.shots[0].facts)
+    assert looks <= set(understood.shots[2].facts)
+    assert not looks & set(understood.facts)  # an earlier shot must not change for who a later prompt mentions
     assert understood.shots[2].cast == ["cat"]
 
 
@@ -301,10 +304,20 @@ def test_who_stands_because_the_verb_is_unknown_is_noted(prompt: str, standing: 
     assert notes == [f"shot 1: nothing {name} does is understood; {name} stands" for name in standing]
 
 
-def test_only_who_is_seen_takes_a_slot() -> None:
+def test_slots_do_not_depend_on_later_shots() -> None:
     understood = story("{leo} waits")
-    assert understood.slots == {"leo": 1, "park": 7}
+    assert understood.slots == {"mira": 1, "leo": 2, "rex": 3, "park": 7}
     assert "mira is described but seen in no shot" in understood.notes
+    longer = story("{leo} waits", "{mira} waits by the river with a cat")
+    assert longer.slots == understood.slots | {"cat": 4, "river": 8}
+    assert longer.facts == understood.facts
+
+
+def test_who_is_not_seen_gives_up_a_slot_where_they_are_scarce() -> None:
+    many = {f"p{i}": "a man" for i in range(8)}
+    understood = story("{p7} walks", "{p1} walks with a dog", characters=many)
+    assert understood.problems == []
+    assert {name: slot for name, slot in understood.slots.items() if slot < 7} == {"p1": 1, "p7": 2, "dog": 3}
 
 
 def test_too_much_is_a_problem_with_its_numbers() -> None:
@@ -321,25 +334,30 @@ def test_too_much_is_a_problem_with_its_numbers() -> None:
     assert story("{nobody_known} walks").problems == ["shot 1 names {nobody_known}, who is not among the characters"]
 
 
-def test_too_many_facts_are_a_problem_and_not_encoded() -> None:
-    full = "a tall {} with red hair, a striped red coat, a red top hat and a red scarf"
-    kinds = ("woman", "man", "girl", "boy", "cat", "dog")
-    people = {f"p{i}": full.format(kind) for i, kind in enumerate(kinds)}
-    rooms = {f"s{i}": "a cafe with rose walls, a red awning and a clock" for i in range(5)}
-    shots = [ShotText(f"{{{name}}} walks", scene=f"s{i % 5}") for i, name in enumerate(people)]
-    understood = story(*shots, characters=people, scenes=rooms)
-    assert understood.problems == [f"the descriptions state 68 facts in all, at most {GLOBAL_TOKENS} fit"]
-    with pytest.raises(ValueError, match=f"states 68 facts, it holds {GLOBAL_TOKENS}"):
+def test_a_shot_of_too_many_is_not_encoded() -> None:
+    understood = story("{mira} walks")
+    understood.shots[0].facts += [Fact(slot, "kind", "man") for slot in (2, 3)]
+    with pytest.raises(ValueError, match="shot 1 tells of 1 scenes and 3 characters, it holds 1 and 2"):
         encode(understood)
 
 
-def test_encode_pads_to_fixed_lengths() -> None:
+def test_what_a_shot_says_goes_before_the_description() -> None:
+    understood = story("In a blue coat, {mira} waves", "{mira} walks")
+    assert [f.value for f in understood.shots[0].facts if f.attribute == "coat"] == ["blue"]
+    assert [f.value for f in understood.shots[1].facts if f.attribute == "coat"] == ["yellow"]
+
+
+def test_a_token_is_one_thing_and_all_that_is_said_of_it() -> None:
     understood = story("{mira} walks", "{leo} runs")
     whole, captions = encode(understood)
     assert len(whole) == GLOBAL_TOKENS
     assert [len(tokens) for tokens in captions] == [CAPTION_TOKENS] * 2
-    assert whole[: len(understood.facts)] == [(f.slot, FACT_ID[f.attribute, f.value]) for f in understood.facts]
-    assert set(whole[len(understood.facts) :]) == {(0, 0)}
+    assert [token[0] for token in whole if token[0]] == [1, 2, 3]
+    shot, where, who, nobody = captions[0]
+    assert (shot[0], where[0], who[0]) == (0, 7, 1)
+    assert not any(nobody)
+    facts = {FACTS[fact] for fact in who[1:] if fact}
+    assert facts == {("kind", "woman"), ("hair", "ginger"), ("coat", "yellow"), ("action", "walk")}
 
 
 @pytest.mark.parametrize("path", _STORYBOARDS, ids=lambda path: path.stem)

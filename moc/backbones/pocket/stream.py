@@ -21,7 +21,7 @@ from moc.layout import Shot, TokenLayout
 from moc.outer_loop import select_shots
 from moc.routing import Routing, pool, route
 from moc.sampling import Solver
-from moc.world.schema import FACT_ID
+from moc.world.schema import COLUMNS, FACT_ID
 
 # called with (layer, routing, layout, q_range) of every denoising pass
 RouteHook = Callable[[int, Routing, TokenLayout, tuple[int, int]], None]
@@ -116,7 +116,7 @@ class Memory:
             earlier = sorted(n for n in self.finished if 0 < n < number)
             m = self.config.outer_top_m
             if m is not None and len(earlier) > m:
-                goes_on = bool((caption[..., 1] == FACT_ID["cut", "continue"]).any())
+                goes_on = bool((caption[:, 0, COLUMNS["cut"]] == FACT_ID["cut", "continue"]).any())
                 kept = earlier[-1:] if goes_on and m and earlier[-1] == number - 1 else []
                 earlier = self._preselect(number, earlier[: len(earlier) - len(kept)], m - len(kept)) + kept
         return ShotPass(self, number, earlier, caption, on_route)
