@@ -98,6 +98,9 @@ class ShotResult:
         latents: float16, any shape: what later shots remember, enough to rebuild the sampler's state.
         routing: uint32 `[steps, layers, heads, chunks of this shot, all chunks so far]`, routed links counted from
             query chunk to key chunk, video chunks in story order; attention that looks ahead counts to all chunks.
+        choices: uint32 `[latent frames, rows, columns, n, 2]` or None: the video chunks that each token chose most over
+            all steps, layers and heads, as (chunk counted from 0 in story order, times), most often first; times is 0
+            where there are fewer.
         seconds: wall-clock seconds spent on the shot.
         sparsity: 1 - density of this shot's attention, averaged over layers and heads.
     """
@@ -108,6 +111,7 @@ class ShotResult:
     routing: np.ndarray
     seconds: float
     sparsity: float
+    choices: np.ndarray | None = None
 
 
 class Backbone(Protocol):

@@ -92,6 +92,8 @@ def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
     Arrays, for a story of S shots, C video chunks, N layers and H heads:
         counts_NN: uint32 `[N, H, chunks of shot NN, chunks so far]`, routed links from query chunk (row) to key chunk
             (column), over all steps; attention that looks ahead counts to all C chunks.
+        choices_NN: uint32 `[latent frames, rows, columns, n, 2]`, what each token chose most (see `ShotResult`),
+            where the model keeps it.
         steps_NN: uint32 `[steps, N, H, chunks of shot NN, chunks so far]`, the same for each step.
         chunk_shot: int32 `[C]`, the 1-based shot of each chunk.
         shot_numbers: int32 `[S]`; shot_ids: `[S]` text.
@@ -105,6 +107,8 @@ def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
             chunks.append(steps.shape[3])
             _add_array(archive, f"counts_{number:02d}", steps.sum(axis=0, dtype=np.uint32))
             _add_array(archive, f"steps_{number:02d}", steps)
+            if (choices := states[number].choices) is not None:
+                _add_array(archive, f"choices_{number:02d}", choices)
         _add_array(archive, "chunk_shot", np.repeat(np.array(numbers, np.int32), chunks))
         _add_array(archive, "shot_numbers", np.array(numbers, np.int32))
         _add_array(archive, "shot_ids", np.array([states[number].note.id for number in numbers]))

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
@@ -157,7 +158,10 @@ def save_state(path: Path, result: ShotResult, note: ShotNote) -> None:
     """Write a finished shot; equal shots give equal bytes."""
     text = np.frombuffer(note.to_json().encode(), np.uint8)
     with atomic(path) as temporary, temporary.open("wb") as file:
-        np.savez_compressed(file, note=text, latents=result.latents, routing=result.routing, frames=result.frames)
+        arrays = {"note": text, "latents": result.latents, "routing": result.routing, "frames": result.frames}
+        if result.choices is not None:
+            arrays["choices"] = result.choices
+        np.savez_compressed(file, **arrays)
 
 
 class ShotState:
@@ -204,6 +208,17 @@ class ShotState:
     def routing(self) -> np.ndarray:
         """uint32 `[steps, layers, heads, chunks of this shot, chunks so far]`."""
         return self._read("routing", np.uint32, 5)
+
+    @property
+    def choices(self) -> np.ndarray | None:
+        """uint32 `[latent frames, rows, columns, n, 2]`, see `ShotResult`; None where the model keeps none."""
+        try:
+            with np.load(self.path, allow_pickle=False) as archive:
+                if "choices" not in archive.files:
+                    return None
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise self._broken() from error
+        return self._read("choices", np.uint32, 5)
 
     def _read(self, name: str, dtype: type, dimensions: int | None = None) -> np.ndarray:
         try:

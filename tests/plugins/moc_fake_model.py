@@ -111,7 +111,9 @@ class FakeBackbone:
         frames = np.repeat(np.clip(picture, 0, 255).astype(np.uint8), FRAMES_PER_LATENT, axis=0)
         before = sum(self._latent_frames(s) for s in story.shots[: shot.number - 1])
         routing = rng.integers(0, 9, (STEPS, LAYERS, HEADS, count, before + count), dtype=np.uint32)
-        return ShotResult(shot.number, frames, values, routing, 0.01, 0.5 + before / 1000)
+        choices = np.zeros((count, 2, 2, 2, 2), np.uint32)  # each token chose the chunk before its shot, thrice
+        choices[..., 0, :] = [max(before - 1, 0), 3]
+        return ShotResult(shot.number, frames, values, routing, 0.01, 0.5 + before / 1000, choices)
 
     def _latent_frames(self, shot: Shot) -> int:
         return max(1, round(shot.duration * FPS / FRAMES_PER_LATENT))

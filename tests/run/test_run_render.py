@@ -110,6 +110,7 @@ def test_routing_memory_does_not_grow_with_the_story(tmp_path: Path) -> None:
 
     class Long(ShotState):
         routing = property(lambda _: counts.copy())  # type: ignore[assignment]
+        choices = None  # type: ignore[assignment]
         note = SimpleNamespace(id="long")  # type: ignore[assignment]
 
     folder = RunFolder(tmp_path)

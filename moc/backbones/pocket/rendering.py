@@ -17,6 +17,7 @@ from torch import Tensor
 from moc.attention import attend
 from moc.attention.mandatory import mandatory
 from moc.backbones.base import OnStep, ShotResult
+from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise, shot_generator
 from moc.backbones.pocket.patches import unpatchify
@@ -61,6 +62,10 @@ class RouteCounts:
         self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.width, dtype=torch.int64)
         self.lengths = layout.chunk_bounds.diff()[~layout.chunk_is_text]
         self.step = 0
+        videos = [layout.video_range(p) for p in pieces]
+        begin = np.cumsum([0, *(stop - start for start, stop in videos)]).tolist()
+        self.offset = dict(zip(pieces, begin[:-1], strict=True))  # of each piece among the shot's video tokens
+        self.by_token = torch.zeros(begin[-1], self.width, dtype=torch.int32)
 
     def add(self, layer: int, routing: Routing, part: TokenLayout, rows: tuple[int, int]) -> None:
         """Count one layer's routing over `rows` of `part`, a layout selected from the stream's."""
@@ -77,6 +82,21 @@ class RouteCounts:
         block = counts[:, inside][:, kept][:, :, columns[seen]]
         target = self.counts[self.step, layer]
         target[:, (ours[kept] - self.first)[:, None], to[seen][None, :]] += block
+        self._add_tokens(routing, part, self.rank[origin], rows)
+
+    def _add_tokens(self, routing: Routing, part: TokenLayout, ranks: Tensor, rows: tuple[int, int]) -> None:
+        """Count what each video token chose; `ranks`: [C] place of each chunk of `part` among the video chunks."""
+        chosen = routing.indices[0].cpu().long()[:, ~part.is_text.cpu()[rows[0] : rows[1]]]  # [H, V, W]
+        token = torch.arange(chosen.shape[1])[None, :, None] + self.offset[int(part.shot_ids[rows[0]])]
+        cell = (token * self.width + ranks[chosen.clamp(min=0)])[chosen >= 0]
+        self.by_token.view(-1).index_add_(0, cell, torch.ones_like(cell, dtype=torch.int32))
+
+    def choices(self, size: PocketConfig, n: int = 8) -> np.ndarray:
+        """What each token chose most, as `ShotResult.choices`; equal counts in order of chunks."""
+        counts = self.by_token.numpy()
+        chunks = np.argsort(-counts, axis=1, kind="stable")[:, :n]
+        pairs = np.stack([chunks, np.take_along_axis(counts, chunks, axis=1)], axis=-1).astype(np.uint32)
+        return pairs.reshape(-1, *size.grid, *pairs.shape[1:])
 
     def sparsity(self) -> float:
         """1 - attended pairs / (rows x L), mean over steps, layers and heads; captions are rows like any other."""
@@ -106,7 +126,8 @@ def _text(model: PocketDiT, story: Storyboard, pieces: list[Piece]) -> tuple[Ten
     return torch.tensor([global_tokens], device=device), by_piece
 
 
-def _no_text(tokens: Tensor) -> Tensor:
+def no_text(tokens: Tensor) -> Tensor:
+    """The tokens of a stream that says nothing, as training drops text."""
     return torch.zeros_like(tokens)
 
 
@@ -116,7 +137,7 @@ def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
     return frames.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
-class _Guided:
+class Guided:
     """One piece with and without its text: x = x_free + scale (x_text - x_free)."""
 
     def __init__(self, passes: Sequence[ShotPass], scale: float) -> None:
@@ -152,14 +173,14 @@ def render_stream(
     frames = [piece.frames for piece in pieces]
     kept = [Memory(model, config, frames, global_tokens)]
     if scale != 1.0:
-        kept.append(Memory(model, config, frames, _no_text(global_tokens)))
+        kept.append(Memory(model, config, frames, no_text(global_tokens)))
     last = max(shots)
 
     def begin(piece: Piece, on_route: RouteHook | None = None) -> list[ShotPass]:
         caption = captions[piece.index]
         passes = [kept[0].shot(piece.index, caption, on_route=on_route)]
         for one in kept[1:]:  # without text, but with the same past
-            passes.append(one.shot(piece.index, _no_text(caption), earlier=passes[0].earlier))
+            passes.append(one.shot(piece.index, no_text(caption), earlier=passes[0].earlier))
         return passes
 
     def finish(passes: Sequence[ShotPass], latents: np.ndarray) -> None:
@@ -182,7 +203,7 @@ def render_stream(
         made: list[np.ndarray] = []
         for position, (piece, noise) in enumerate(zip(mine, _noise(model, story, shot, seed, mine), strict=True)):
             passes = begin(piece, counts.add)
-            guided, solver, z = _Guided(passes, scale), Solver(grid), noise
+            guided, solver, z = Guided(passes, scale), Solver(grid), noise
             for index in range(steps):
                 counts.step = index
                 z = solver.step(index, z, guided.predict(z, grid[index]))
@@ -198,6 +219,7 @@ def render_stream(
             routing=counts.counts.to(torch.uint32).numpy(),
             seconds=time.monotonic() - began,
             sparsity=counts.sparsity(),
+            choices=counts.choices(size),
         )
 
 
@@ -232,8 +254,8 @@ def render_joint(
                     counts[number].add(layer, part, layout, rows)
             return attend(q, k, v, layout, routing, config)
 
-        texts = [captions[p.index] if with_text else _no_text(captions[p.index]) for p in pieces]
-        first = global_tokens if with_text else _no_text(global_tokens)
+        texts = [captions[p.index] if with_text else no_text(captions[p.index]) for p in pieces]
+        first = global_tokens if with_text else no_text(global_tokens)
         body = model.embed_shots(texts, z)
         x = torch.cat([model.embed_text(first).to(body.dtype), body], dim=1)
         t_all = torch.full((1, len(pieces) + 1), t, device=x.device)
@@ -266,4 +288,5 @@ def render_joint(
             routing=counts[number].counts.to(torch.uint32).numpy(),
             seconds=seconds,
             sparsity=counts[number].sparsity(),
+            choices=counts[number].choices(size),
         )

@@ -1,0 +1,70 @@
+"""A heat map of shots in text: at most 80 columns, readable on dark and light terminals and without colour.
+
+Cells are percent, and marks of growing density where a story is too long for numbers, so that nothing depends on
+colour.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from moc.route_map.findings import Report
+
+WIDTH = 80
+_LABEL = 14
+_RAMP = " .:-=+*#%@"
+
+
+def heat_map(report: Report, width: int = WIDTH) -> list[str]:
+    """Lines of the map: a row a shot, a column a shot that it chose; shares in percent where there is room.
+
+    The own shot, whose tokens are always attended, is marked `own`; shares count routed links alone.
+    """
+    share, shots = report.shares_SS, report.route_map.shots
+    total = len(shots)
+    label = min(_LABEL, max(len(_label(shot.number, shot.id)) for shot in shots))
+    cell = next((n for n in (4, 3, 2, 1) if label + 1 + total * n <= width), 1)
+    lines = []
+    if cell > 1:
+        lines.append(" " * (label + 1) + "".join(f"{shot.number:>{cell}}" for shot in shots))
+    else:
+        lines.append(" " * (label + 1) + "".join(str(shot.number % 10) for shot in shots)[: width - label - 1])
+    for i, shot in enumerate(shots):
+        cells = "".join(_cell(float(share[i, j]), i == j, cell) for j in range(total))
+        lines.append(f"{_label(shot.number, shot.id)[:label]:<{label}} {cells}"[:width].rstrip())
+    return lines
+
+
+def legend(report: Report, width: int = WIDTH) -> str:
+    """What the map shows."""
+    total = len(report.route_map.shots)
+    label = min(_LABEL, max(len(_label(shot.number, shot.id)) for shot in report.route_map.shots))
+    wide = label + 1 + total * 3 <= width
+    how = "percent of a row's routes" if wide else f"share of a row's routes, from nothing to all: '{_RAMP}'"
+    return f"Rows choose columns: {how}; \\ is the own shot, always attended and not counted."
+
+
+def _label(number: int, shot_id: str) -> str:
+    return f"{number:>2} {shot_id}"
+
+
+def _cell(share: float, own: bool, width: int) -> str:
+    if own and share == 0:
+        return f"{chr(92):>{width}}"
+    if width >= 3:
+        value = round(100 * share)
+        text = "." if share == 0 else ("<1" if value == 0 else str(value))
+        return f"{text:>{width}}"
+    mark = _RAMP[min(len(_RAMP) - 1, int(np.ceil(share * (len(_RAMP) - 1))))]
+    return f"{mark:>{width}}"
+
+
+def bars(values: dict[int, int], width: int = 40) -> list[str]:
+    """A line per distance with its share as a bar."""
+    total = sum(values.values())
+    lines = []
+    for distance in sorted(values):
+        share = values[distance] / total
+        where = "own shot" if distance == 0 else f"{abs(distance)} {'back' if distance > 0 else 'ahead'}"
+        lines.append(f"{where:>9} {100 * share:5.1f} % {'▇' * round(share * width)}".rstrip())
+    return lines
