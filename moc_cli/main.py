@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from moc_cli.console import INTERRUPTED, Verb, Verbs, guarded
+from moc_cli.doctor import doctor
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.profile import profile
@@ -49,6 +50,7 @@ app.command("profile", cls=Verb)(guarded(profile))
 app.command("train", cls=Verb)(guarded(train))
 app.command("schema", cls=Verb)(guarded(schema))
 app.command("import", cls=Verb)(guarded(import_))
+app.command("doctor", cls=Verb)(guarded(doctor))
 
 
 def _terminated(*_: object) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from moc_testing import assert_fails, moc_here
 
+from moc_cli.doctor import doctor
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.main import app
@@ -18,7 +19,7 @@ from moc_cli.profile import profile
 from moc_cli.schema import schema
 from moc_cli.train import train
 
-VERBS = ["generate", "profile", "train", "schema", "import"]
+VERBS = ["generate", "profile", "train", "schema", "import", "doctor"]
 
 OPTIONS = {
     generate: [
@@ -35,6 +36,7 @@ OPTIONS = {
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
+    doctor: ["--json"],
 }  # fmt: skip
 
 

@@ -1,0 +1,114 @@
+"""`moc doctor`: what it finds on any machine, and what it says where something is missing."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from moc_testing import moc_here
+from rich.cells import cell_len
+
+from moc import doctor
+from moc.attention import probes
+from moc_cli.doctor import show
+
+
+def test_everything_is_told_as_json() -> None:
+    done = moc_here("doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    told = json.loads(done.stdout)
+    by_name = {finding["name"]: finding for finding in told["findings"]}
+    assert by_name["torch"]["found"].startswith(torch.__version__)
+    assert {*probes.LABELS.values(), "Triton", "ffmpeg", "weights of the model"} <= set(by_name)
+    assert by_name["plain products"]["state"] == "ok"
+    assert by_name["ffmpeg"]["state"] == "ok"
+    assert {finding["state"] for finding in told["findings"]} <= {"ok", "missing", "unused"}
+
+
+def test_the_table_fits_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    done = moc_here("doctor")
+    assert done.returncode == 0
+    assert "FlashAttention-4" in done.stdout
+    assert all(cell_len(line) <= 80 for line in done.stdout.splitlines())
+
+
+def test_what_is_missing_comes_with_its_command(capsys: pytest.CaptureFixture[str]) -> None:
+    show(
+        [
+            doctor.Finding("files", "ffmpeg", "missing", "not installed", "video files", "pip install imageio-ffmpeg"),
+            doctor.Finding("files", "colour", "missing", "no", "joy"),
+            doctor.Finding("files", "matplotlib", "unused", "not installed", "plots", "pip install matplotlib"),
+        ],
+        "9.9",
+    )
+    said = capsys.readouterr().out
+    assert "ffmpeg would give video files:\n  pip install imageio-ffmpeg\n" in said
+    assert "colour would give joy.\n" in said
+    assert "pip install matplotlib" not in said
+    show([doctor.Finding("machine", "CPU", "ok", "2 threads")], "9.9")
+    assert "Nothing is missing here." in capsys.readouterr().out
+
+
+@pytest.fixture
+def hopper(monkeypatch: pytest.MonkeyPatch) -> set[str]:
+    """A machine with a Hopper GPU, on which the kernels in the returned set work."""
+    works: set[str] = set()
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda *_: (9, 0))
+    monkeypatch.setattr(torch, "empty", lambda *_, **__: None)
+    monkeypatch.setattr(
+        probes, "probe", lambda name, like, **_: probes.Probe(name, name in works, "" if name in works else "not there")
+    )
+    monkeypatch.setattr(doctor, "_version", lambda package: "")
+    return works
+
+
+def test_kernels_on_a_gpu(hopper: set[str]) -> None:
+    hopper |= {"cudnn", "fa2", "sdpa"}
+    found = {finding.name: finding for finding in doctor._attention()}
+    assert found["FlashAttention-4"].state == "missing"
+    assert found["FlashAttention-4"].command == "pip install 'moc[flash]'"
+    assert found["FlashAttention-3"].state == "unused"
+    assert found["Triton"].state == "missing"
+    assert "taken here" in found["cuDNN"].found
+    assert "taken here" not in found["FlashAttention-2"].found
+    hopper.add("fa4")
+    found = {finding.name: finding for finding in doctor._attention()}
+    assert "taken here" in found["FlashAttention-4"].found
+    assert "taken here" not in found["cuDNN"].found
+
+
+def test_an_installed_kernel_that_does_not_work_says_why(hopper: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_version", lambda package: "4.0.1")
+    found = {finding.name: finding for finding in doctor._attention()}
+    assert found["FlashAttention-4"].found == "4.0.1: not there"
+    assert not found["FlashAttention-4"].command
+
+
+def test_a_gpu_that_torch_can_not_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "version"
+    file.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  570.86.15  Thu Jan 23\nGCC version: 12.2.0\n")
+    monkeypatch.setattr(doctor, "_DRIVER", file)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    gpu = next(finding for finding in doctor._machine() if finding.name == "GPU")
+    assert gpu.state == "missing"
+    assert gpu.found == "driver 570.86.15 is there, but this torch is built for CPU"
+    assert gpu.command.startswith("pip install")
+
+
+def test_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    program: Any = SimpleNamespace(get_ffmpeg_exe=lambda: str(tmp_path / "nothing"))
+    monkeypatch.setitem(sys.modules, "imageio_ffmpeg", program)
+    monkeypatch.setattr(doctor, "find_spec", lambda name: object())
+    found = doctor._ffmpeg()
+    assert found.state == "missing"
+    assert "nothing" in found.found
+    assert "imageio-ffmpeg" in found.command
