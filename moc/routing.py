@@ -25,6 +25,7 @@ __all__ = ["Candidates", "Routing", "candidates_of", "pool", "resolve_range", "r
 
 SCORES_AT_ONCE = 1 << 24  # scores held at a time, 64 MiB of float32
 NONE = -1
+_KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
 
 @dataclass(frozen=True)
@@ -92,6 +93,10 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | 
     first, last = edges.index(start), edges.index(stop)
     with torch.no_grad():
         k_BHLD = k_BHLD.detach()
+        if k_BHLD.is_cuda and k_BHLD.dtype in _KERNEL_DTYPES and _has_triton():
+            from moc.attention.triton.pooling import pool_fused
+
+            return pool_fused(k_BHLD, layout.to(k_BHLD.device).chunk_bounds, (first, last), start)
         wide = torch.promote_types(k_BHLD.dtype, torch.float32)
         batch, heads, _, width = k_BHLD.shape
         means = k_BHLD.new_empty(batch, heads, last - first, width, dtype=wide)
@@ -162,7 +167,12 @@ def route(
         raise ValueError(f"candidates are given for {len(candidates.limit)} rows, the queries have {rows}")
     with torch.no_grad(), torch.autocast(q_BHLD.device.type, enabled=False):  # scores stay float32
         table = video_chunks(layout, q_BHLD.device)
-        chosen = _choose(q_BHLD.detach(), descriptors.detach().index_select(2, table), candidates, config.top_k)
+        keys = descriptors.detach()
+        if len(table) < layout.num_chunks:
+            keys = keys.index_select(2, table)
+        if seed is None and _fused(q_BHLD, config.top_k):
+            return Routing(_choose_fused(q_BHLD.detach(), keys, candidates, config.top_k, table))
+        chosen = _choose(q_BHLD.detach(), keys, candidates, config.top_k)
         ranks = chosen
         if seed is not None:
             draw = Draw.of(
@@ -187,10 +197,7 @@ def _choose(q_BHLD: Tensor, keys_BHND: Tensor, candidates: Candidates, k: int) -
     """[B, H, Lq, k] int64 ranks of the best candidates, best first, -1 where fewer are admissible."""
     batch, heads, rows, _ = q_BHLD.shape
     if _fused(q_BHLD, k):
-        from moc.attention.triton.topk import top_chunks_fused
-
-        limits = candidates.limit, candidates.low, candidates.high
-        return top_chunks_fused(q_BHLD, keys_BHND, *limits, k).long()
+        return _choose_fused(q_BHLD, keys_BHND, candidates, k).long()
     wide = torch.promote_types(q_BHLD.dtype, torch.float32)
     ranks = torch.full((batch, heads, rows, k), NONE, dtype=torch.int64, device=q_BHLD.device)
     if k == 0:
@@ -211,6 +218,15 @@ def _choose(q_BHLD: Tensor, keys_BHND: Tensor, candidates: Candidates, k: int) -
     return ranks
 
 
+def _choose_fused(
+    q_BHLD: Tensor, keys_BHND: Tensor, candidates: Candidates, k: int, table: Tensor | None = None
+) -> Tensor:
+    """[B, H, Lq, k] int32 ranks, or chunks by the table, from the one-pass kernel: the choice of `_choose`."""
+    from moc.attention.triton.topk import top_chunks_fused
+
+    return top_chunks_fused(q_BHLD, keys_BHND, candidates.limit, candidates.low, candidates.high, k, table)
+
+
 @cache
 def _has_triton() -> bool:
     return find_spec("triton") is not None
@@ -218,9 +234,7 @@ def _has_triton() -> bool:
 
 def _fused(q: Tensor, k: int) -> bool:
     """Whether the one-pass kernel takes these queries: it makes the same choice without ever writing the scores."""
-    width = q.shape[-1]
-    halves = q.dtype in (torch.bfloat16, torch.float16, torch.float32)
-    return q.is_cuda and halves and 0 < k <= 64 and 16 <= width <= 256 and width & (width - 1) == 0 and _has_triton()
+    return q.is_cuda and q.dtype in _KERNEL_DTYPES and 0 < k <= 64 and q.shape[-1] <= 256 and _has_triton()
 
 
 def top_chunks(scores: Tensor, k: int) -> Tensor:

@@ -101,7 +101,7 @@ class _Fused(torch.autograd.Function):
         with torch.autocast("cuda", enabled=False), deterministic_algorithms(ctx.deterministic):
             if rest:
                 delta = delta_of(out, dout, dlse)
-                dk, dv = key_gradients(q, k, v, dout, lse, delta, rest[0], ctx.plan, ctx.layout, ctx.scale)
+                dk, dv = key_gradients(q, k, v, dout, lse, delta, rest[0].shape[-1], ctx.plan, ctx.layout, ctx.scale)
             else:
                 dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
             dq = flash.mandatory_backward(q, k, v, dout, out, lse, dlse, ctx.own, ctx.scale, dk, dv)

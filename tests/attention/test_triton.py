@@ -15,12 +15,9 @@ import pytest
 import torch
 from engine_cases import layouts, qkv, ragged
 from hypothesis import given, settings
-from hypothesis import strategies as st
-from torch import Tensor
 
 from moc import MoCConfig, attend, route
 from moc.attention import fused, varlen
-from moc.attention.triton.plan import make_plan
 from moc.layout import TokenLayout
 
 ROOT = Path(__file__).parents[2]
@@ -40,61 +37,6 @@ def test_kernels_in_the_interpreter() -> None:
     assert passed, run.stdout
     assert int(passed[1]) >= 30
     assert "skipped" not in run.stdout
-
-
-# The plan.
-
-
-@st.composite
-def routes(draw: Any) -> tuple[Tensor, int]:
-    """Random [B, H, Lq, W] routes and the number of chunks."""
-    chunks = draw(st.integers(1, 7))
-    shape = draw(st.tuples(st.integers(1, 2), st.integers(1, 3), st.integers(0, 20), st.integers(1, 4)))
-    generator = torch.Generator().manual_seed(draw(st.integers(0, 1000)))
-    return torch.randint(-1, chunks, shape, generator=generator, dtype=torch.int32), chunks
-
-
-@settings(max_examples=60, deadline=None)
-@given(routes(), st.sampled_from([1, 2, 16, 64]))
-def test_every_link_stands_in_one_tile_of_its_chunk(case: tuple[Tensor, int], tile: int) -> None:
-    indices, chunks = case
-    batch, heads, rows, width = indices.shape
-    plan = make_plan(indices, chunks, tile)
-    groups = batch * heads * chunks
-    flat = indices.flatten().tolist()
-    wanted = {slot: slot // (rows * width) * chunks + chunk for slot, chunk in enumerate(flat) if chunk >= 0}
-
-    assert plan.tile == tile
-    assert len(plan.edges) == len(plan.tile_edges) == groups + 1
-    assert plan.slots.shape == (indices.numel(),)
-    assert sorted(plan.slots.tolist()) == list(range(indices.numel()))
-    edges, tile_edges = plan.edges.tolist(), plan.tile_edges.tolist()
-    assert edges[0] == tile_edges[0] == 0
-    assert edges[-1] == len(wanted)
-    assert tile_edges[-1] <= len(plan.tile_group)
-
-    seen: dict[int, int] = {}
-    for t, group in enumerate(plan.tile_group.tolist()):
-        assert 0 <= group <= groups
-        if group == groups:
-            continue
-        first = edges[group] + (t - tile_edges[group]) * tile
-        links = plan.slots[first : min(first + tile, edges[group + 1])].tolist()
-        assert links  # no tile is without work
-        assert links == sorted(links)  # in the order of their rows
-        for slot in links:
-            assert slot not in seen
-            seen[slot] = group
-    assert seen == wanted
-    assert (plan.tile_group[tile_edges[-1] :] == groups).all()
-
-
-def test_the_plans_sizes_do_not_depend_on_the_routes() -> None:
-    """A CUDA graph replays it with other routes."""
-    full = torch.zeros(1, 2, 9, 3, dtype=torch.int32)
-    for indices in (full, full - 1, full + 4):
-        plan = make_plan(indices, 5, 4)
-        assert [len(x) for x in (plan.slots, plan.edges, plan.tile_edges, plan.tile_group)] == [54, 11, 11, 24]
 
 
 # Refusals.
@@ -146,25 +88,27 @@ def test_a_cpu_is_refused_by_name_and_served_otherwise() -> None:
 def test_key_tiles_hold_the_longest_chunk_with_least_waste(layout: TokenLayout) -> None:
     if importlib.util.find_spec("triton") is None:
         pytest.skip("triton is not installed")
-    from moc.attention.triton.routed import _keys_per_tile
+    from moc.attention.triton.tiles import keys_per_tile, longest_chunk
 
     longest = int(layout.chunk_bounds.diff().max())
+    assert longest_chunk(layout) == longest
     padded = {tile: -(-longest // tile) * tile for tile in (32, 64)}
-    chosen = _keys_per_tile(layout)
+    chosen = keys_per_tile(longest)
     assert padded[chosen] <= padded[96 - chosen]
 
 
 # Compilation. Kernels are held to real targets on machines without a GPU.
 
 ARCHITECTURES = (80, 90, 100)
-KERNELS = ("forward", "merge", "dq", "dq_sum", "dkdv", "delta", "topk")
-_I64 = ("slots", "edges", "tile_edges", "bounds")
-_I32 = ("tile_group", "index_ptr", "limit_ptr", "low_ptr", "high_ptr")
-_F32 = ("part_lse_ptr", "own_lse_ptr", "lse_ptr", "delta_ptr", "dlse_ptr", "dk_ptr", "dv_ptr")
+PLAN = ("count", "scatter", "edges", "tiles")
+KERNELS = ("forward", "merge", "dq", "dq_sum", "dkdv", "dkdv_sum", "delta", "topk", "pool", *PLAN)
+_I32 = ("slots", "edges", "tile_edges", "span_edges", "tile_group", "span_group", "index_ptr", "limit_ptr", "low_ptr",
+        "high_ptr", "table_ptr", "count_ptr", "sum_ptr")  # fmt: skip
+_F32 = ("part_lse_ptr", "own_lse_ptr", "lse_ptr", "delta_ptr", "dlse_ptr", "dk_ptr", "dv_ptr", "more_ptr")
 
 
 def _pointer(kernel: str, name: str) -> str | None:
-    if name in _I64:
+    if name == "bounds":
         return "*i64"
     if name in _I32 or (kernel == "topk" and name == "out_ptr"):
         return "*i32"
@@ -175,31 +119,40 @@ def _pointer(kernel: str, name: str) -> str | None:
 
 def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
     """The kernel as a launch on that architecture compiles it, up to the machine code."""
+    import torch
     import triton
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from moc.attention.triton import kernels, topk
+    from moc.attention.triton import kernels, plan, pooling, tiles, topk
 
-    function = topk._topk_kernel if kernel == "topk" else getattr(kernels, f"{kernel}_kernel")
-    values = {"D": width, "DP": max(16, triton.next_power_of_2(width)), "M": 64, "N": 64, "R": 16, "W": 5, "K": 5}
-    values |= {"KEPT": 8, "UPCAST": dtype == "fp32", "HAS_DLSE": True}
+    home = {"topk": topk, "pool": pooling} | dict.fromkeys(PLAN, plan)
+    function = getattr(home.get(kernel, kernels), "_topk_kernel" if kernel == "topk" else f"{kernel}_kernel")
+    shape = tiles.Tiles(64, 64)
+    if kernel == "forward":
+        shape = tiles.forward_tiles(1280, width, torch.bfloat16, 163 * 1024)
+    elif kernel in ("dq", "dkdv"):
+        shape = tiles.backward_tiles(1280, width)
+    values = {"D": width, "DP": max(16, triton.next_power_of_2(width)), "M": shape.M, "N": shape.N, "R": 16, "W": 5}
+    values |= {"K": 5, "KEPT": 8, "UPCAST": dtype == "fp32", "HAS_DLSE": True, "HAS_SUM": True, "T": 1024, "S": 128}
+    values |= {"HAS_TABLE": True, "DB": 64}
     constants = {name: value for name, value in values.items() if name in function.arg_names}
     types = {}
     for name in function.arg_names:
-        number = "fp32" if name == "scale" else "i64" if name.endswith("_h") else "i32"
+        number = "fp32" if name == "scale" else "i64" if name.endswith(("_h", "share")) else "i32"
         pointer = _pointer(kernel, name)
         types[name] = "constexpr" if name in constants else number if pointer is None else pointer.format(dtype)
     places = {(function.arg_names.index(name),): value for name, value in constants.items()}
     source = ASTSource(function, types, constexprs=places)
-    options = {"num_warps": 4, "num_stages": 2}
+    options = {"num_warps": shape.num_warps, "num_stages": shape.num_stages}
     return triton.compile(source, target=GPUTarget("cuda", architecture, 32), options=options)
 
 
 def _compilations() -> list[Any]:
-    quick = [("forward", 90, "bf16", 128), ("topk", 90, "bf16", 128)]
+    quick = [("forward", 90, "bf16", 128), ("topk", 90, "bf16", 128), ("scatter", 90, "bf16", 128)]
     slow = [(kernel, a, "bf16", 128) for kernel in KERNELS for a in ARCHITECTURES]
-    slow += [(kernel, 90, dtype, width) for kernel in KERNELS for dtype, width in (("fp16", 64), ("bf16", 256))]
+    shaped = [kernel for kernel in KERNELS if kernel not in PLAN]
+    slow += [(k, 90, dtype, width) for k in shaped for dtype, width in (("fp16", 64), ("bf16", 96), ("bf16", 256))]
     slow += [("topk", 90, "fp32", 32)]
     marked = [pytest.param(*case, marks=pytest.mark.slow) for case in slow if case not in quick]
     return [*quick, *marked]

@@ -32,7 +32,7 @@ def _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M: tl.co
     last = tl.load(edges + g + 1)
     link = first + tl.arange(0, M)
     ok = (link < last) & real
-    slot = tl.load(slots + link, mask=ok, other=0)
+    slot = tl.load(slots + link, mask=ok, other=0).to(tl.int64)
     bh = g // C
     row = (slot // W) - bh.to(tl.int64) * LQ
     return bh // H, bh % H, g % C, slot, tl.where(ok, row, 0), ok, real
@@ -161,43 +161,85 @@ def dq_sum_kernel(
 
 @triton.jit
 def dkdv_kernel(
-    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, slots, edges, bounds,
-    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, L, C, H, W, LQ, scale,
+    q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, more_ptr, slots, edges, span_edges, span_group,
+    bounds, q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, r_b, r_h, r_l, groups, span, longest, C, H, W,
+    LQ, scale,
     D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
-    """Key and value gradients of a tile of one chunk, over all queries that picked it, stored in float32."""
-    g, tile = tl.program_id(0), tl.program_id(1)
+    """Key and value gradients of a tile of one chunk, over a span of the links that lead to it, in float32.
+
+    A chunk's first span writes the result, further ones write to `more` [spans beyond the first, 2, longest, D].
+    """
+    s, tile = tl.program_id(0), tl.program_id(1)
+    g = tl.load(span_group + s)
+    real = g < groups
+    g = tl.where(real, g, 0)
     bh, c = g // C, g % C
     b, h = bh // H, bh % H
-    start, stop = tl.load(bounds + c) + tile * N, tl.load(bounds + c + 1)
-    if start < stop:
+    start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+    nth = tile * N + tl.arange(0, N)
+    if real & (start + tile * N < stop):
         d = tl.arange(0, DP)
-        key = start + tl.arange(0, N)
+        key = start + nth
         there = key < stop
         k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
         v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
         dk = tl.zeros((N, DP), tl.float32)
         dv = tl.zeros((N, DP), tl.float32)
         base = bh.to(tl.int64) * LQ
-        last = tl.load(edges + g + 1)
-        for first in range(tl.load(edges + g), last, M):
+        earlier = s - tl.load(span_edges + g)
+        low = tl.load(edges + g) + earlier * span
+        last = tl.minimum(low + span, tl.load(edges + g + 1))
+        for first in range(low, last, M):
             link = first + tl.arange(0, M)
             ok = link < last
-            flat = tl.load(slots + link, mask=ok, other=0) // W
+            flat = tl.load(slots + link, mask=ok, other=0).to(tl.int64) // W
             row = tl.where(ok, flat - base, 0)
             q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
             do = _rows_of(do_ptr, b, h, g_b, g_h, g_l, row, d, D, ok, UPCAST)
             lse = tl.load(lse_ptr + flat, mask=ok, other=0.0) * LOG2E
             delta = tl.load(delta_ptr + flat, mask=ok, other=0.0)
-            s = tl.dot(k, tl.trans(q), input_precision="ieee") * scale
-            p = tl.where(ok[None, :], tl.exp2(s - lse[None, :]), 0.0)
+            score = tl.dot(k, tl.trans(q), input_precision="ieee") * scale
+            p = tl.where(ok[None, :], tl.exp2(score - lse[None, :]), 0.0)
             dv += tl.dot(p.to(do.dtype), do, input_precision="ieee")
             dp = tl.dot(v, tl.trans(do), input_precision="ieee")
             ds = p * (dp - delta[None, :])
             dk += tl.dot(ds.to(q.dtype), q, input_precision="ieee")
-        at = (bh.to(tl.int64) * L + key[:, None]) * D + d[None, :]
+        dk *= scale * LN2
         wide = there[:, None] & (d[None, :] < D)
-        tl.store(dk_ptr + at, dk * (scale * LN2), mask=wide)
+        if earlier == 0:
+            at = b.to(tl.int64) * r_b + h.to(tl.int64) * r_h + key[:, None].to(tl.int64) * r_l + d[None, :]
+            tl.store(dk_ptr + at, dk, mask=wide)
+            tl.store(dv_ptr + at, dv, mask=wide)
+        else:
+            at = (s - g - 1).to(tl.int64) * (2 * D) * longest + nth[:, None] * D + d[None, :]
+            tl.store(more_ptr + at, dk, mask=wide)
+            tl.store(more_ptr + at + longest * D, dv, mask=wide)
+
+
+@triton.jit
+def dkdv_sum_kernel(
+    more_ptr, dk_ptr, dv_ptr, span_edges, bounds, r_b, r_h, r_l, longest, C, H,
+    D: tl.constexpr, DP: tl.constexpr, N: tl.constexpr,
+):  # fmt: skip
+    """Adds the spans beyond the first of each chunk, in their order."""
+    g, tile = tl.program_id(0), tl.program_id(1)
+    first, last = tl.load(span_edges + g), tl.load(span_edges + g + 1)
+    c, bh = g % C, g // C
+    start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+    if (last - first > 1) & (start + tile * N < stop):
+        d = tl.arange(0, DP)
+        nth = tile * N + tl.arange(0, N)
+        key = start + nth
+        wide = (key < stop)[:, None] & (d[None, :] < D)
+        at = (bh // H).to(tl.int64) * r_b + (bh % H).to(tl.int64) * r_h + key[:, None].to(tl.int64) * r_l + d[None, :]
+        dk = tl.load(dk_ptr + at, mask=wide, other=0.0)
+        dv = tl.load(dv_ptr + at, mask=wide, other=0.0)
+        for s in range(first + 1, last):
+            more = more_ptr + (s - g - 1).to(tl.int64) * (2 * D) * longest + nth[:, None] * D + d[None, :]
+            dk += tl.load(more, mask=wide, other=0.0)
+            dv += tl.load(more + longest * D, mask=wide, other=0.0)
+        tl.store(dk_ptr + at, dk, mask=wide)
         tl.store(dv_ptr + at, dv, mask=wide)
 
 

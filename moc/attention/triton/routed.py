@@ -1,37 +1,63 @@
 """Routed attention on CUDA: launches of the kernels, forward and backward.
 
 The own part (text and own shot) is somebody else's work and comes in as output and log-sum-exp; here the routed parts
-are computed, merged with it into one softmax, and taken back. q, k and v may have any strides but the last.
+are computed, merged with it into one softmax, and taken back. q, k and v may have any strides but the last. Partial
+results are as many outputs as a row has links, so heads and batch rows go through in groups that keep them small.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from itertools import pairwise
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import torch
 import triton
 from torch import Tensor
 
-from moc.attention.triton import kernels
-from moc.attention.triton.plan import Plan, make_plan
+from moc.attention.triton import kernels, tiles
+from moc.attention.triton.plan import Plan, cut, make_plan
+from moc.attention.triton.tiles import Tiles
 from moc.layout import TokenLayout
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") == "1"
 LOG2E = math.log2(math.e)
-TILE = 64
 ROWS = 16
+SHORTEST_SPAN = 2048  # links of a chunk whose key gradients one program may sum alone
+Part = tuple[slice, slice]
 
 
-def _keys_per_tile(layout: TokenLayout) -> int:
-    """Short chunks waste less of a short tile."""
-    longest = max(b - a for a, b in pairwise(layout.chunk_edges()))
-    return 32 if longest <= 32 or 64 < longest <= 96 else 64
+@dataclass(frozen=True)
+class Plans:
+    """Plans of the groups of batch rows and heads that go through together, in order."""
+
+    parts: tuple[tuple[Part, Plan], ...]
+
+
+def _parts(indices: Tensor, width: int) -> Iterator[Part]:
+    """Batch rows and heads whose partial results stay below the limit, at least one head at a time.
+
+    The largest are the float32 query gradients of the links; the forward pass shares their plans.
+    """
+    batch, heads, rows, links = indices.shape
+    at_once = max(1, tiles.WORKSPACE // max(1, rows * links * width * 4))
+    if at_once >= heads:
+        step = at_once // heads
+        yield from ((slice(b, min(b + step, batch)), slice(0, heads)) for b in range(0, batch, step))
+        return
+    groups = -(-heads // at_once)
+    step = -(-heads // groups)
+    for b in range(batch):
+        yield from ((slice(b, b + 1), slice(h, min(h + step, heads))) for h in range(0, heads, step))
 
 
 def _widths(x: Tensor) -> dict[str, int]:
     return {"D": x.shape[-1], "DP": max(16, triton.next_power_of_2(x.shape[-1]))}
+
+
+def _shape(shape: Tiles) -> dict[str, int]:
+    return {"M": shape.M, "N": shape.N, "num_warps": shape.num_warps, "num_stages": shape.num_stages}
 
 
 def _strides(*tensors: Tensor) -> list[int]:
@@ -51,7 +77,7 @@ def merged_forward(
     indices: Tensor,
     layout: TokenLayout,
     scale: float,
-) -> tuple[Tensor, Tensor, Plan]:
+) -> tuple[Tensor, Tensor, Plans]:
     """One softmax over the own part and the routed chunks.
 
     Args:
@@ -60,29 +86,54 @@ def merged_forward(
         indices: [B, H, Lq, W] int32 routes.
 
     Returns:
-        [B, H, Lq, D] output in q's dtype and strides, [B, H, Lq] float32 LSE, and the plan for the backward pass.
+        [B, H, Lq, D] output in q's dtype and strides, [B, H, Lq] float32 LSE, and the plans for the backward pass.
     """
     batch, heads, rows, width = q.shape
-    links = indices.shape[-1]
-    indices = indices.contiguous()
-    plan = make_plan(indices, layout.num_chunks, TILE)
-    part = torch.empty(indices.numel(), width, dtype=q.dtype, device=q.device)
-    part_lse = torch.empty(indices.numel(), dtype=torch.float32, device=q.device)
     q, k, v, own_out = (_last_contiguous(x) for x in (q, k, v, own_out))
-    bounds = layout.to(q.device).chunk_bounds
-    kernels.forward_kernel[(len(plan.tile_group),)](
-        q, k, v, part, part_lse, plan.slots, plan.edges, plan.tile_edges, plan.tile_group, bounds,
-        *_strides(q, k, v), batch * heads * layout.num_chunks, layout.num_chunks, heads, links, rows, scale * LOG2E,
-        **_widths(q), M=TILE, N=_keys_per_tile(layout), UPCAST=_upcast(q), num_warps=4, num_stages=2,
-    )  # fmt: skip
+    own_lse = own_lse.contiguous()
     out = torch.empty_like(q)
     lse = torch.empty(batch, heads, rows, dtype=torch.float32, device=q.device)
-    count = batch * heads * rows
-    kernels.merge_kernel[(triton.cdiv(count, ROWS),)](
-        part, part_lse, indices, own_out, own_lse.contiguous(), out, lse,
-        *_strides(own_out, out), count, heads, rows, W=links, **_widths(q), R=ROWS, num_warps=4,
+    shape = tiles.forward_tiles(tiles.longest_chunk(layout), width, q.dtype, tiles.shared_memory(q.device))
+    plans = []
+    for part in _parts(indices, width):
+        chosen = indices[part].contiguous()
+        plan = make_plan(chosen, layout.num_chunks, shape.M)
+        outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
+        merge(outs, lses, chosen, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
+        plans.append((part, plan))
+    return out, lse, Plans(tuple(plans))
+
+
+def links_forward(
+    q: Tensor, k: Tensor, v: Tensor, plan: Plan, links: int, layout: TokenLayout, scale: float, shape: Tiles
+) -> tuple[Tensor, Tensor]:
+    """Attention of every link to its chunk alone: [P, D] outputs in q's dtype and [P] float32 LSE, at its slot.
+
+    Slots without a link are not written. `shape.M` must be the plan's tile.
+    """
+    batch, heads, rows, width = q.shape
+    part = torch.empty(batch * heads * rows * links, width, dtype=q.dtype, device=q.device)
+    part_lse = torch.empty(len(part), dtype=torch.float32, device=q.device)
+    kernels.forward_kernel[(len(plan.tile_group),)](
+        q, k, v, part, part_lse, plan.slots, plan.edges, plan.tile_edges, plan.tile_group,
+        layout.to(q.device).chunk_bounds, *_strides(q, k, v), batch * heads * layout.num_chunks, layout.num_chunks,
+        heads, links, rows, scale * LOG2E, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
     )  # fmt: skip
-    return out, lse, plan
+    return part, part_lse
+
+
+def merge(
+    part: Tensor, part_lse: Tensor, indices: Tensor, own_out: Tensor, own_lse: Tensor, out: Tensor, lse: Tensor,
+    where: Part,
+) -> None:  # fmt: skip
+    """Writes the softmax over own part and links to `out` [b, h, Lq, D] and to its part of `lse` [B, H, Lq]."""
+    batch, heads, rows, _ = out.shape
+    count = batch * heads * rows
+    piece = lse[where]  # whole heads of one batch row, or whole batch rows: contiguous
+    kernels.merge_kernel[(triton.cdiv(count, ROWS),)](
+        part, part_lse, indices, own_out, own_lse, out, piece,
+        *_strides(own_out, out), count, heads, rows, W=indices.shape[-1], **_widths(out), R=ROWS, num_warps=4,
+    )  # fmt: skip
 
 
 def delta_of(out: Tensor, dout: Tensor, dlse: Tensor | None) -> Tensor:
@@ -101,44 +152,74 @@ def delta_of(out: Tensor, dout: Tensor, dlse: Tensor | None) -> Tensor:
 
 def dq_with_links(
     q: Tensor, k: Tensor, v: Tensor, dout: Tensor, lse: Tensor, delta: Tensor, own_dq: Tensor, indices: Tensor,
-    plan: Plan, layout: TokenLayout, scale: float,
+    plans: Plans, layout: TokenLayout, scale: float,
 ) -> Tensor:  # fmt: skip
     """[B, H, Lq, D] query gradients in q's dtype: `own_dq` of the own part plus all links; LSE and delta are final."""
-    batch, heads, rows, width = q.shape
-    links, chunks = indices.shape[-1], layout.num_chunks
-    indices = indices.contiguous()
+    width, chunks = q.shape[-1], layout.num_chunks
     q, k, v, dout, own_dq = (_last_contiguous(x) for x in (q, k, v, dout, own_dq))
-    part = torch.empty(indices.numel(), width, dtype=torch.float32, device=q.device)
-    kernels.dq_kernel[(len(plan.tile_group),)](
-        q, k, v, dout, lse, delta, part, plan.slots, plan.edges, plan.tile_edges, plan.tile_group,
-        layout.to(q.device).chunk_bounds, *_strides(q, k, v, dout), batch * heads * chunks, chunks, heads, links, rows,
-        scale * LOG2E, **_widths(q), M=TILE, N=_keys_per_tile(layout), UPCAST=_upcast(q), num_warps=4, num_stages=2,
-    )  # fmt: skip
     dq = torch.empty_like(q)
-    count = batch * heads * rows
-    kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
-        part, indices, own_dq, dq, *_strides(own_dq, dq), count, heads, rows,
-        W=links, **_widths(q), R=ROWS, num_warps=4,
-    )  # fmt: skip
+    shape = tiles.backward_tiles(tiles.longest_chunk(layout), width)
+    for where, plan in plans.parts:
+        chosen = indices[where].contiguous()
+        batch, heads, rows, links = chosen.shape
+        groups, count = batch * heads * chunks, batch * heads * rows
+        part = torch.empty(chosen.numel(), width, dtype=torch.float32, device=q.device)
+        tile_edges, tile_group = plan.tile_edges, plan.tile_group
+        if plan.tile != shape.M:
+            tile_edges, tile_group = cut(plan.edges, chosen.numel(), shape.M)
+        x = [t[where] for t in (q, k, v, dout)]
+        kernels.dq_kernel[(len(tile_group),)](
+            *x, lse[where], delta[where], part, plan.slots, plan.edges, tile_edges, tile_group,
+            layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, links, rows, scale * LOG2E,
+            **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+        )  # fmt: skip
+        kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
+            part, chosen, own_dq[where], dq[where], *_strides(own_dq, dq), count, heads, rows,
+            W=links, **_widths(q), R=ROWS, num_warps=4,
+        )  # fmt: skip
     return dq
 
 
 def key_gradients(
-    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, lse: Tensor, delta: Tensor, indices: Tensor, plan: Plan,
+    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, lse: Tensor, delta: Tensor, links: int, plans: Plans,
     layout: TokenLayout, scale: float,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
-    """[B, H, L, D] float32 key and value gradients of the routed part, every element written."""
-    batch, heads, rows, width = q.shape
-    length, chunks = k.shape[2], layout.num_chunks
+    """[B, H, L, D] float32 key and value gradients of the routed part, every element written.
+
+    The links of a chunk that much is routed to are cut into spans, summed by different programs and added in a fixed
+    order: skewed routing costs what its pairs cost, and the result is bit-stable.
+    """
+    width, chunks = q.shape[-1], layout.num_chunks
     q, k, v, dout = (_last_contiguous(x) for x in (q, k, v, dout))
-    dk, dv = (torch.empty(batch, heads, length, width, dtype=torch.float32, device=q.device) for _ in range(2))
-    longest, keys = max(b - a for a, b in pairwise(layout.chunk_edges())), _keys_per_tile(layout)
-    kernels.dkdv_kernel[(batch * heads * chunks, triton.cdiv(longest, keys))](
-        q, k, v, dout, lse, delta, dk, dv, plan.slots, plan.edges, layout.to(q.device).chunk_bounds,
-        *_strides(q, k, v, dout), length, chunks, heads, indices.shape[-1], rows, scale * LOG2E,
-        **_widths(q), M=TILE, N=keys, UPCAST=_upcast(q), num_warps=4, num_stages=2,
-    )  # fmt: skip
+    dk, dv = (torch.empty(k.shape, dtype=torch.float32, device=q.device) for _ in range(2))
+    longest = tiles.longest_chunk(layout)
+    shape = tiles.backward_tiles(longest, width)
+    bounds = layout.to(q.device).chunk_bounds
+    across = triton.cdiv(longest, shape.N)
+    for where, plan in plans.parts:
+        x = [t[where] for t in (q, k, v, dout)]
+        batch, heads, rows, _ = x[0].shape
+        groups, total = batch * heads * chunks, batch * heads * rows * links
+        span = _span(total, groups)
+        span_edges, span_group = cut(plan.edges, total, span, least=1)
+        more = torch.empty(max(1, total // span), 2, longest, width, dtype=torch.float32, device=q.device)
+        kernels.dkdv_kernel[(len(span_group), across)](
+            *x, lse[where], delta[where], dk[where], dv[where], more, plan.slots, plan.edges, span_edges, span_group,
+            bounds, *_strides(*x, dk), groups, span, longest, chunks, heads, links, rows, scale * LOG2E,
+            **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+        )  # fmt: skip
+        if total // span:
+            kernels.dkdv_sum_kernel[(groups, across)](
+                more, dk[where], dv[where], span_edges, bounds, *_strides(dk), longest, chunks, heads,
+                **_widths(q), N=shape.N, num_warps=4,
+            )  # fmt: skip
     return dk, dv
+
+
+def _span(links: int, groups: int) -> int:
+    """Links that one program sums alone: as many as lead to four average chunks, so that the memory for further spans
+    is at most half of the gradients'."""
+    return max(SHORTEST_SPAN, triton.next_power_of_2(triton.cdiv(4 * links, groups)))
 
 
 def _upcast(x: Tensor) -> bool:

@@ -227,7 +227,7 @@ def test_every_key_gradient_is_written() -> None:
     out, lse, plan = routed.merged_forward(q, k, v, own_out, own_lse, indices, layout, 0.25)
     delta = routed.delta_of(out, torch.ones_like(out), None)
     torch.testing.assert_close(delta, out.sum(-1))
-    dk, dv = routed.key_gradients(q, k, v, torch.ones_like(out), lse, delta, indices, plan, layout, 0.25)
+    dk, dv = routed.key_gradients(q, k, v, torch.ones_like(out), lse, delta, 1, plan, layout, 0.25)
     a, b = layout.chunk_edges()[3:5]
     inside = torch.zeros(layout.length, dtype=torch.bool)
     inside[a:b] = True
@@ -235,3 +235,33 @@ def test_every_key_gradient_is_written() -> None:
         assert gradient.isfinite().all()
         assert (gradient[:, :, ~inside] == 0).all()
         assert (gradient[:, :, inside] != 0).all()
+
+
+@pytest.mark.parametrize("span", [1, 16, 64])
+def test_hot_chunks_are_summed_in_spans(monkeypatch: pytest.MonkeyPatch, span: int) -> None:
+    """All to one, and Zipf: several programs share the key gradients of a chunk."""
+    monkeypatch.setattr(routed, "_span", lambda links, groups: span)
+    layout = TokenLayout.from_shots(shots=[Shot(0, 5, 7), Shot(0, 1, 60)], chunk_tokens="frame")
+    config = MoCConfig(top_k=2)
+    start = 35
+    q, k, v = qkv(layout, heads=2, width=16)
+    q = q[:, :, start:]
+    indices = torch.full((2, 2, 60, 2), -1, dtype=torch.int32)
+    indices[..., 0] = 3
+    indices[:, 1, :, 0] = (torch.rand(2, 60, generator=torch.Generator().manual_seed(0)) ** 3 * 4).int()
+    indices[:, 1, ::2, 1] = 4
+    assert_agree(*both([q, k, v], layout, indices, config, (start, layout.length)))
+
+
+def test_groups_of_heads_and_batch_rows_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Below the workspace limit heads go through together, above it in groups: bit for bit the same."""
+    layout = ragged()
+    inputs = qkv(layout, batch=2, heads=3, width=16)
+    indices = route(inputs[0], inputs[1], layout, CONFIG).indices
+    whole = both(inputs, layout, indices, CONFIG, (0, layout.length))[0]
+    head = layout.length * 2 * 16 * 4
+    for limit, groups in ((head, 6), (2 * head, 4), (3 * head, 2), (0, 6)):
+        monkeypatch.setattr(routed.tiles, "WORKSPACE", limit)
+        assert len(list(routed._parts(indices, 16))) == groups
+        for a, b in zip(both(inputs, layout, indices, CONFIG, (0, layout.length))[0], whole, strict=True):
+            assert torch.equal(a, b)

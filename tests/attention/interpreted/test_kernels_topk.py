@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from engine_cases import cases, q_ranges, qkv, ragged
@@ -11,6 +13,7 @@ from torch import Tensor
 
 from moc import MoCConfig, Shot, TokenLayout, route, routing
 from moc.attention.triton import topk
+from moc.attention.triton.pooling import pool_fused
 from moc.attention.triton.topk import top_chunks_fused
 from moc.routing import Candidates, candidates_of, pool, video_chunks
 
@@ -57,14 +60,43 @@ def test_route_takes_the_kernel_where_it_may(monkeypatch: pytest.MonkeyPatch) ->
     expected = route(q, k, layout, config).indices
     called: list[int] = []
 
-    def watched(*args: Tensor) -> Tensor:
+    def watched(*args: Any) -> Tensor:
         called.append(1)
-        return top_chunks_fused(*args)  # type: ignore[arg-type]
+        return top_chunks_fused(*args)
 
     monkeypatch.setattr(routing, "_fused", lambda q, k: True)
     monkeypatch.setattr(topk, "top_chunks_fused", watched)
     assert torch.equal(route(q, k, layout, config).indices, expected)
-    assert called
+    assert called == [1]
+    drops = config.replace(drop_off_max=0.9, drop_in_rate=1.0, drop_in_max=2)
+    dropped = route(q, k, layout, drops, seed=5).indices
+    assert called == [1, 1]
+    monkeypatch.undo()
+    assert torch.equal(route(q, k, layout, drops, seed=5).indices, dropped)
+
+
+@QUICK
+@given(cases(max_shots=3), st.data())
+def test_means_of_chunks(case: tuple[TokenLayout, MoCConfig], data: st.DataObject) -> None:
+    layout, _ = case
+    edges = layout.chunk_edges()
+    first = data.draw(st.integers(0, layout.num_chunks))
+    last = data.draw(st.integers(first, layout.num_chunks))
+    k = qkv(layout, width=24)[1].transpose(1, 2).contiguous().transpose(1, 2)[:, :, edges[first] : edges[last]]
+    means = pool_fused(k, layout.chunk_bounds, (first, last), edges[first])
+    expected = pool(k.double(), layout, token_range=(edges[first], edges[last]))
+    torch.testing.assert_close(means.double(), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_means_of_long_chunks_and_low_precision() -> None:
+    layout = TokenLayout.from_shots(shots=[Shot(0, 1, 200), Shot(3, 1, 65)], chunk_tokens=200)
+    for dtype in (torch.bfloat16, torch.float16, torch.float32):
+        k = qkv(layout, width=96, dtype=dtype)[1]
+        means = pool_fused(k, layout.chunk_bounds, (0, layout.num_chunks), 0)
+        assert means.dtype == dtype
+        exact = pool(k.double(), layout)
+        # float32 sums, rounded once; the interpreter rounds to bfloat16 by cutting off
+        assert ((means.double() - exact).abs() <= torch.finfo(dtype).eps * exact.abs() + 1e-6).all()
 
 
 def _random(rows: int, candidates: int, width: int, seed: int, dtype: torch.dtype) -> tuple[Tensor, Tensor, Candidates]:
@@ -85,6 +117,8 @@ def _random(rows: int, candidates: int, width: int, seed: int, dtype: torch.dtyp
         (3, 65, 16, 7, torch.bfloat16),  # a tile of candidates, and one more
         (5, 150, 16, 64, torch.float32),  # the largest k, over three tiles
         (4, 9, 64, 20, torch.float16),  # fewer candidates than k
+        (5, 70, 96, 4, torch.float32),  # widths that are no power of two
+        (5, 9, 40, 4, torch.bfloat16),
     ],
 )
 def test_every_row_has_a_range_of_its_own(rows: int, candidates: int, width: int, k: int, dtype: torch.dtype) -> None:

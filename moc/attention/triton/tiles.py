@@ -1,0 +1,58 @@
+"""Tile shapes of the kernels and how much memory partial results may take: fixed tables, no tuning at run time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import torch
+
+from moc.layout import TokenLayout
+
+WORKSPACE = 8 << 30
+"""Bytes that partial results of routed links may take at a time; heads and batch rows go through in groups below it.
+A constant, for the sizes of launches must depend on shapes alone: a CUDA graph replays them."""
+
+
+@dataclass(frozen=True)
+class Tiles:
+    """A kernel's shape: M links and N keys a tile, warps of a program, stages of its loop."""
+
+    M: int
+    N: int
+    num_warps: int = 4
+    num_stages: int = 2
+
+
+def longest_chunk(layout: TokenLayout) -> int:
+    """Tokens of the longest chunk of all."""
+    longest: int = layout.cached("longest_chunk", lambda: max(b - a for a, b in pairwise(layout.chunk_edges())))
+    return longest
+
+
+def keys_per_tile(longest: int) -> int:
+    """32 or 64 keys: short chunks waste less of a short tile."""
+    return 32 if longest <= 32 or 64 < longest <= 96 else 64
+
+
+def shared_memory(device: torch.device) -> int:
+    """Bytes of shared memory that one program may use; none are counted where kernels are interpreted."""
+    if device.type != "cuda":
+        return 0
+    return int(getattr(torch.cuda.get_device_properties(device), "shared_memory_per_block_optin", 0))
+
+
+def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) -> Tiles:
+    """Shape of the forward kernel: large tiles pay where chunks are long and the card has room for them."""
+    keys = keys_per_tile(longest)
+    if dtype.itemsize > 2 or head_dim > 128 or longest < 512 or shared < 160 * 1024:
+        return Tiles(64, keys)
+    return Tiles(128, keys, num_warps=8, num_stages=3)
+
+
+def backward_tiles(longest: int, head_dim: int) -> Tiles:
+    """Shape of the kernels of the backward pass, which hold twice as much a tile."""
+    keys = keys_per_tile(longest)
+    if head_dim > 128:
+        return Tiles(32, min(keys, 32), num_warps=4, num_stages=1)
+    return Tiles(64, keys, num_warps=4, num_stages=2)
