@@ -15,6 +15,7 @@ from moc_cli.doctor import doctor
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.profile import profile
+from moc_cli.route_map import route_map
 from moc_cli.schema import schema
 from moc_cli.train import train
 
@@ -47,6 +48,7 @@ def _root(
 
 app.command("generate", cls=Verb)(guarded(generate))
 app.command("profile", cls=Verb)(guarded(profile))
+app.command("route-map", cls=Verb)(guarded(route_map))
 app.command("train", cls=Verb)(guarded(train))
 app.command("schema", cls=Verb)(guarded(schema))
 app.command("import", cls=Verb)(guarded(import_))

@@ -9,7 +9,7 @@ import numpy as np
 
 from moc.route_map.counts import HUB, Chunk, candidates, dead_chunks, distances, head_entropy, hubs
 from moc.route_map.graph import LONGEST, THRESHOLD, Loops, find_loops
-from moc.route_map.load import RouteMap, Selection, ShotInfo, shares
+from moc.route_map.load import ALL, RouteMap, Selection, ShotInfo, shares
 
 FORGOTTEN = 0.5
 """A name is forgotten when its shots get less than this part of what evenly spread routes would give them."""
@@ -64,7 +64,7 @@ class Report:
 
 def analyse(
     route_map: RouteMap,
-    selection: Selection = Selection(),
+    selection: Selection = ALL,
     *,
     threshold: float = THRESHOLD,
     longest: int = LONGEST,
@@ -150,18 +150,18 @@ def loop_sentences(report: Report) -> list[str]:
         rest = float(report.counts_SS[[i, j], :i].sum() / report.counts_SS[[i, j]].sum())
         before = f", and {percent(rest)} to {numbers(shots[:i])}" if i else ""
         said.append(
-            f"{listed([shots[i], shots[j]])} give each other {percent(share[i, j])} and {percent(share[j, i])} of their "
-            f"routes{before}."
+            f"{listed([shots[i], shots[j]])} give each other {percent(share[i, j])} and {percent(share[j, i])} of "
+            f"their routes{before}."
         )
     for cycle in [cycle for cycle in loops.cycles if len(cycle.places) > 2][:4]:
         way = " -> ".join(shots[p].title for p in (*cycle.places, cycle.places[0]))
         said.append(f"shots {way} form a loop; its weakest step is {percent(cycle.weakest)}.")
     for component in loops.components:
         first = component.places[0]
-        back = f"{percent(component.earlier)} leads to {numbers(shots[:first])}" if first else "there are none before them"
+        back = f"{percent(component.earlier)} leads to {numbers(shots[:first])}" if first else "none come before them"
         said.append(
-            f"{listed([shots[p] for p in component.places])} hang together: {percent(component.inside)} of their routes "
-            f"stays among them, {back}."
+            f"{listed([shots[p] for p in component.places])} hang together: {percent(component.inside)} of their "
+            f"routes stays among them, {back}."
         )
     left = len(loops.mutual) - 8
     if left > 0:
@@ -193,8 +193,8 @@ def _chunk_sentences(report: Report) -> list[str]:
         said.append(f"{len(report.dead)} {noun} never chosen ({where}{more}).")
     for chunk in report.hubs[:3]:
         said.append(
-            f"Chunk {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen {chunk.factor:.1f} times as often "
-            "as evenly spread routes would."
+            f"Chunk {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen {chunk.factor:.1f} times as "
+            "often as evenly spread routes would."
         )
     if len(report.hubs) > 3:
         said.append(f"{len(report.hubs) - 3} more chunks are chosen at least {HUB:g} times as often as that.")
@@ -215,7 +215,7 @@ def _spread_sentences(report: Report) -> list[str]:
         low = np.unravel_index(np.nanargmin(report.entropy), report.entropy.shape)
         high = np.unravel_index(np.nanargmax(report.entropy), report.entropy.shape)
         said.append(
-            f"The choosiest head is layer {low[0] + 1}, head {low[1] + 1} (entropy {report.entropy[low]:.2f} of 1), the "
-            f"least choosy layer {high[0] + 1}, head {high[1] + 1} ({report.entropy[high]:.2f})."
+            f"The choosiest head is layer {low[0] + 1}, head {low[1] + 1} (entropy {report.entropy[low]:.2f} of 1), "
+            f"the least choosy layer {high[0] + 1}, head {high[1] + 1} ({report.entropy[high]:.2f})."
         )
     return said

@@ -93,7 +93,8 @@ def find_loops(
         for found in nx.strongly_connected_components(graph)
         if len(found) > 1
     ]
-    mutual = [Cycle((i, j), float(min(share[i, j], share[j, i]))) for i, j in graph.edges if i < j and (j, i) in graph.edges]
+    pairs = [(i, j) for i, j in graph.edges if i < j and (j, i) in graph.edges]
+    mutual = [Cycle((i, j), float(min(share[i, j], share[j, i]))) for i, j in pairs]
     found = list(islice(nx.simple_cycles(graph, length_bound=longest), most + 1))
     cycles = [_cycle(share, places) for places in found[:most]]
     return Loops(

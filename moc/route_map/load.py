@@ -1,7 +1,7 @@
 """RouteMap: the routes of one run in memory, and how they are read from a run folder or a `routing.npz`.
 
-Counts of a long story are large (steps x layers x heads x chunks x chunks), so they stay on the disk, shot by shot; what
-is kept is the cube of shots, from which nearly every view comes. Torch-free.
+Counts of a long story are large (steps x layers x heads x chunks x chunks), so they stay on the disk, shot by shot;
+what is kept is the cube of shots, from which nearly every view comes. Torch-free.
 """
 
 from __future__ import annotations
@@ -51,6 +51,10 @@ class Selection:
             slice(None) if n is None else slice(n - 1, n) for n in (self.step, self.layer, self.head)
         )
         return one, two, three
+
+
+ALL = Selection()
+"""Everything summed."""
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,17 @@ class RouteMap:
             if value is not None and not 1 <= value <= most:
                 raise InputError(f"--{name} {value}: this run has {name}s 1 to {most}.")
 
-    def shot_counts(self, selection: Selection = Selection()) -> np.ndarray:
+    def shot_counts(self, selection: Selection = ALL) -> np.ndarray:
         """[S, S] int64 routed links from shot to shot."""
         counts: np.ndarray = self.cube[selection.slices].sum(axis=(0, 1, 2))
         return counts
 
-    def chunk_counts(self, selection: Selection = Selection()) -> np.ndarray:
+    def routes_per_token(self, place: int) -> float:
+        """Routed links of each video token of the shot at `place` whose choices are kept, all alike; 0 for none."""
+        choices = self.choices(place)
+        return 0.0 if choices is None else float(self.cube[..., place, :].sum()) / max(choices[..., 0, 0].size, 1)
+
+    def chunk_counts(self, selection: Selection = ALL) -> np.ndarray:
         """[C, C] int64 routed links from chunk to chunk."""
         counts = np.zeros((self.num_chunks, self.num_chunks), np.int64)
         for i in range(len(self.shots)):

@@ -66,7 +66,7 @@ def ask(route_map: RouteMap, query: str) -> Answer:
     t, row, column = (frame - 1) * latents // frames, y * rows // height, x * columns // width
     cell = (column * width // columns, row * height // rows, width // columns, height // rows)
     pairs = choices[t, row, column]
-    total = max(int(pairs[:, 1].sum()), 1)
+    total = max(route_map.routes_per_token(place), 1)
     chosen = [_chosen(route_map, int(c), int(times), total) for c, times in pairs if times]
     return Answer(place, frame, x, y, cell, tuple(chosen))
 
@@ -79,7 +79,7 @@ def _place(route_map: RouteMap, text: str) -> int:
     raise InputError(f"--query: there is no shot '{text}'; there are {known}.")
 
 
-def _chosen(route_map: RouteMap, chunk: int, times: int, total: int) -> Chosen:
+def _chosen(route_map: RouteMap, chunk: int, times: int, total: float) -> Chosen:
     place = int(route_map.chunk_shot[chunk])
     start, stop = route_map.bounds[place], route_map.bounds[place + 1]
     within, count = chunk - int(start), int(stop - start)

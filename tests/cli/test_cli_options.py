@@ -16,10 +16,11 @@ from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.main import app
 from moc_cli.profile import profile
+from moc_cli.route_map import route_map
 from moc_cli.schema import schema
 from moc_cli.train import train
 
-VERBS = ["generate", "profile", "train", "schema", "import", "doctor"]
+VERBS = ["generate", "profile", "route-map", "train", "schema", "import", "doctor"]
 
 OPTIONS = {
     generate: [
@@ -33,6 +34,11 @@ OPTIONS = {
         "[STORY.yaml]", "--shots", "--preset", "--tokens-per-shot", "--text-tokens", "--chunk", "--top-k", "--heads",
         "--head-dim", "--layers", "--model", "--device", "--dtype", "--backend", "--against", "--backward", "--limit",
         "--no-measure", "--paper", "--json", "--save", "--plot", "--budget", "--quiet -q",
+    ],
+    route_map: [
+        "RUN|STORY.yaml", "--step", "--layer", "--head", "--query", "--diff", "--threshold", "--longest",
+        "--fail-on-loops", "--fail-on-forgotten", "--causal/--no-causal", "--steps", "--out -o", "--device", "--plot",
+        "--html", "--save", "--json", "--quiet -q",
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
