@@ -21,13 +21,13 @@ from pathlib import Path
 
 import torch
 from attention_cases import CASES
-from attention_more import bench_break_even, bench_growth, bench_transformer
+from attention_more import bench_break_even, bench_growth, bench_routed, bench_transformer
 from attention_report import line, markdown, parts_line, plot, summary
 from attention_runs import Bench, Cell, bench_case, missing_kernels
 
 from moc.profile.timing import machine
 
-MORE = ("shots", "shots-24", "transformer", "growth", "break-even")
+MORE = ("routed", "shots", "shots-24", "transformer", "growth", "break-even")
 ROWS = (*(case.name for case in CASES), *MORE)
 GROWTH = [1, 2, 4, 8, 16, 32, 64]
 
@@ -81,6 +81,8 @@ def bench_row(row: str, device: torch.device, dtype: torch.dtype, args: argparse
               f"{case.ceiling_with_routing:.1f}x with routing counted", flush=True)  # fmt: skip
         case = case.toy() if args.toy else case
         return bench_case(case, device, dtype, with_flex=not args.no_flex, tell=tell)
+    if row == "routed":
+        return bench_routed(device, dtype, tell, toy=args.toy)
     if row == "shots":
         return bench_growth(device, dtype, [8, 64], 4, tell, toy=args.toy, dense=False)
     if row == "shots-24":

@@ -7,11 +7,12 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from attention_cases import of_length, of_shots
+from attention_cases import CASES, of_length, of_shots
 from attention_runs import Bench, Cell, captured, dense_attention, dense_kernels, free, moc_variants, noted
 from torch import Tensor
 
 from moc.attention import probes
+from moc.flops import FLOPS_PER_PAIR
 from moc.profile.timing import measure, once, peak_memory, synchronize
 
 Tell = Callable[[Cell], None]
@@ -102,6 +103,51 @@ def bench_transformer(device: torch.device, dtype: torch.dtype, tell: Tell, *, t
         cells.append(cell)
         tell(cell)
         free(device)
+    return cells
+
+
+def bench_routed(device: torch.device, dtype: torch.dtype, tell: Tell, *, toy: bool) -> list[Cell]:
+    """The routed part alone, forward, by each way to it, at every forward setting."""
+    cells: list[Cell] = []
+    for case in CASES:
+        if not case.backward:
+            cells += _ways_to_route(Bench(case.toy() if toy else case, device, dtype), tell)
+            free(device)
+    return cells
+
+
+def _ways_to_route(bench: Bench, tell: Tell) -> list[Cell]:
+    """Triton, and FlashAttention-4 over gathered queries, from one plan; the error is the difference between them."""
+    from moc import route
+    from moc.attention import gathered
+    from moc.attention.triton import routed, tiles
+    from moc.attention.triton.plan import make_plan
+
+    case, q, k, v, layout = bench.case, bench.q, bench.k, bench.v, bench.layout
+    indices = route(q, k, layout, bench.config).indices.contiguous()
+    shape = tiles.forward_tiles(tiles.longest_chunk(layout), case.width, q.dtype, tiles.shared_memory(bench.device))
+    plan = make_plan(indices, layout.num_chunks, shape.M)
+    links, scale = indices.shape[-1], case.width**-0.5
+    work = case.counts.routed_pairs * case.heads * case.width * FLOPS_PER_PAIR
+    ways: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
+        "Triton": lambda: routed.links_forward(q, k, v, plan, links, layout, scale, shape),
+        f"{probes.LABELS['fa4']}, gathered": lambda: gathered.links_forward(
+            q, k, v, plan.slots, plan.edges, links, layout, scale
+        ),
+    }
+    cells: list[Cell] = []
+    first: Tensor | None = None
+    for label, run in ways.items():
+        cell = replace(bench.cell(label), case="routed", title=f"routed part alone, {case.title}", ceiling=None)
+        with noted(cell), torch.no_grad():
+            got = run()[0].view(*indices.shape, -1)[indices >= 0]
+            time = measure(run, bench.device, warm=True)
+            cell.ms, cell.low_ms, cell.high_ms = time.median_ms, time.low_ms, time.high_ms
+            cell.tflops = work / time.median_ms / 1e9
+            cell.error = None if first is None else float((got.float() - first.float()).abs().max())
+            first = got if first is None else first
+        cells.append(cell)
+        tell(cell)
     return cells
 
 
