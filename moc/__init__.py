@@ -15,11 +15,13 @@ if TYPE_CHECKING:
     from moc.config import MoCConfig
     from moc.layout import Shot, TokenLayout
     from moc.outer_loop import select_shots
+    from moc.recording import Routes, record_routes
     from moc.routing import Routing, pool, route
     from moc.schedule import Schedule, Stage
 
 _HOMES = {
     "MoCConfig": "moc.config",
+    "Routes": "moc.recording",
     "Routing": "moc.routing",
     "Schedule": "moc.schedule",
     "Shot": "moc.layout",
@@ -28,12 +30,14 @@ _HOMES = {
     "attend": "moc.attention",
     "moc_attention": "moc.attention",
     "pool": "moc.routing",
+    "record_routes": "moc.recording",
     "route": "moc.routing",
     "select_shots": "moc.outer_loop",
 }
 
 __all__ = [
     "MoCConfig",
+    "Routes",
     "Routing",
     "Schedule",
     "Shot",
@@ -43,6 +47,7 @@ __all__ = [
     "attend",
     "moc_attention",
     "pool",
+    "record_routes",
     "route",
     "select_shots",
 ]

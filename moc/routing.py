@@ -20,6 +20,7 @@ from moc.candidates import Candidates, candidates_of, video_chunks
 from moc.config import MoCConfig
 from moc.drops import Draw, drop_in, drop_off
 from moc.layout import TokenLayout
+from moc.recording import observed
 
 __all__ = ["Candidates", "Routing", "candidates_of", "pool", "resolve_range", "route", "top_chunks"]
 
@@ -107,6 +108,7 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | 
         return means.to(k_BHLD.dtype)
 
 
+@observed
 def route(
     q_BHLD: Tensor,
     k_BHLD: Tensor | None,

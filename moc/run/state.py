@@ -158,7 +158,8 @@ def save_state(path: Path, result: ShotResult, note: ShotNote) -> None:
     """Write a finished shot; equal shots give equal bytes."""
     text = np.frombuffer(note.to_json().encode(), np.uint8)
     with atomic(path) as temporary, temporary.open("wb") as file:
-        arrays: dict[str, Any] = {"note": text, "latents": result.latents, "routing": result.routing, "frames": result.frames}
+        arrays: dict[str, Any] = {"note": text, "latents": result.latents, "routing": result.routing}
+        arrays["frames"] = result.frames
         if result.choices is not None:
             arrays["choices"] = result.choices
         np.savez_compressed(file, **arrays)
