@@ -94,7 +94,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=STEPS)
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--planted", type=int, default=0)
-    parser.add_argument("--guidance", type=float, default=1.0)
+    parser.add_argument("--guidance", type=float, help="(default: the model's own)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--split", choices=["train", "heldout", "any"], default="heldout")

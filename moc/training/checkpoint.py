@@ -68,7 +68,7 @@ def save_weights(path: Path, weights: dict[str, Tensor], model: dict[str, Any], 
     from safetensors.torch import save
 
     tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
-    metadata = {"format": "moc-pocket-1", "model": json.dumps(model), "card": json.dumps(card)}
+    metadata = {"format": "moc-pocket-2", "model": json.dumps(model), "card": json.dumps(card)}
     with whole(path) as file:
         file.write(_sorted_header(save(tensors, metadata)))
 

@@ -78,6 +78,7 @@ class TrainConfig:
         continued: share of shots that go on where the shot before them stopped, without a cut.
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
+        guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
         omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
             caption leaves out.
         drop_off_max, drop_in_rate: the paper's regularisers (section 3.1); it gives no values, these are ours.
@@ -115,6 +116,7 @@ class TrainConfig:
     continued: float = 0.1
     drop_routes: float = 0.1
     drop_text: float = 0.05
+    guidance: float = 1.0
     omit: float = 0.1
     drop_off_max: float = 0.5
     drop_in_rate: float = 0.5
@@ -136,6 +138,7 @@ class TrainConfig:
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
         for name in (*shares, "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
+        _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
         _within("t_mean", self.t_mean, -math.inf)
         if self.clean_history + self.near_clean_history > 1 + 1e-9:
@@ -162,8 +165,8 @@ class TrainConfig:
         return sum(stage.steps for stage in self.stages)
 
     def network(self) -> PocketConfig:
-        """Sizes of the network, with the timestep shift and the noise that sampling has to repeat."""
-        return PocketConfig(**{**self.model, "shift": self.shift, "noise": self.noise})
+        """Sizes of the network, with how sampling goes: timestep shift, noise, guidance."""
+        return PocketConfig(**{**self.model, "shift": self.shift, "noise": self.noise, "guidance": self.guidance})
 
     def micro_of(self, stage: Stage) -> int:
         """Stories of one forward pass in `stage`."""

@@ -79,8 +79,8 @@ class Trainer:
         self.model = PocketDiT(self.model_config)
         if config.init and fresh:
             start = load_model(Path(config.init), "cpu")
-            sampled_as = {"shift": self.model_config.shift, "noise": self.model_config.noise}  # not sizes: may change
-            if replace(start.config, **sampled_as) != self.model_config:
+            new = self.model_config  # how it is sampled is no size and may change
+            if replace(start.config, shift=new.shift, noise=new.noise, guidance=new.guidance) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
             self.model.load_state_dict(start.state_dict())
         self.model.to(device)

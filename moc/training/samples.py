@@ -35,7 +35,7 @@ def stream_stories(
     seed: int,
     moc: MoCConfig,
     planted: int = 0,
-    guidance: float = 1.0,
+    guidance: float | None = None,
 ) -> Tensor:
     """Stream a batch of world stories.
 
@@ -45,7 +45,7 @@ def stream_stories(
         seed: of all noise.
         moc: attention.
         planted: so many first shots are taken from the ground truth instead of being sampled.
-        guidance: scale of classifier-free guidance, 1 for none.
+        guidance: scale of classifier-free guidance, 1 for none (default: the model's own).
 
     Returns:
         uint8 `[B, S, F, 3, H, W]`.
@@ -58,6 +58,7 @@ def stream_stories(
     generator = torch.Generator(device=device).manual_seed(seed)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=False)
     frames = latent_frames * size.patch_frames
+    guidance = size.guidance if guidance is None else guidance
     # with text, and for guidance without
     texts = [(global_tokens, captions)] + [(no_text(global_tokens), no_text(captions))] * (guidance != 1.0)
     memories = [Memory(model, moc, [latent_frames] * stories.shots, first) for first, _ in texts]

@@ -327,7 +327,7 @@ def test_bad_weight_files(tmp_path: Path) -> None:
         write("cut", data[: length // 2]): "not a safetensors file",
         write("other", header(b'{"__metadata__": {"format": "pt"}}')): "not written by `moc train`",
         write("plain", header(b"{}")): "not written by `moc train`",
-        write("nosize", header(b'{"__metadata__": {"format": "moc-pocket-1"}}')): "does not fit this version",
+        write("nosize", header(b'{"__metadata__": {"format": "moc-pocket-2"}}')): "does not fit this version",
     }.items():
         with pytest.raises(InputError, match=words) as caught:
             weights.read_config(path)

@@ -23,6 +23,7 @@ class PocketConfig:
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
         shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
+        guidance: classifier-free guidance scale that stories get which ask for none; 1 is none.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
@@ -41,6 +42,7 @@ class PocketConfig:
     picture_height: int = schema.HEIGHT
     fps: int = schema.FPS
     shift: float = 3.0
+    guidance: float = 1.0
     noise: str = "scales"
     global_tokens: int = schema.GLOBAL_TOKENS
     caption_tokens: int = schema.CAPTION_TOKENS
@@ -52,6 +54,8 @@ class PocketConfig:
             raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
         if not self.shift > 0:
             raise ValueError(f"shift must be positive, got {self.shift}")
+        if not 0 <= self.guidance <= 50:
+            raise ValueError(f"guidance must be 0 to 50, got {self.guidance}")
         for name, value in self.to_dict().items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

@@ -91,6 +91,11 @@ def attention_of(story: Storyboard) -> MoCConfig:
     return config
 
 
+def guidance_of(story: Storyboard, size: PocketConfig) -> float:
+    """Guidance scale of a story: what it asks for, else the model's own."""
+    return size.guidance if story.sampling.guidance is None else story.sampling.guidance
+
+
 def read_words(story: Storyboard) -> Understanding:
     """What the model's text encoder understands of the story.
 
@@ -145,7 +150,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     amounts = [amount_of(size, config, piece.frames) for piece in pieces]
     everything = sum(amounts, Amount())
     by_shot = pieces_by_shot(pieces)
-    steps, guided = story.sampling.steps or STEPS, story.sampling.guidance not in (None, 1.0)
+    steps, guided = story.sampling.steps or STEPS, guidance_of(story, size) != 1.0
     streamed = story.sampling.mode == "stream"
     captions = len(pieces) if config.text_links == "all" else 1
     before, plans = Amount(), []

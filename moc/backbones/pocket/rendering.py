@@ -26,6 +26,7 @@ from moc.backbones.pocket.planning import (
     Piece,
     attention_of,
     cut_into_pieces,
+    guidance_of,
     pieces_by_shot,
     story_tokens,
 )
@@ -168,7 +169,7 @@ def render_stream(
     by_shot = pieces_by_shot(pieces)
     steps = story.sampling.steps or STEPS
     grid = timesteps(steps, size.shift)
-    scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
+    scale = guidance_of(story, size)
     global_tokens, captions = _text(model, story, pieces)
     frames = [piece.frames for piece in pieces]
     kept = [Memory(model, config, frames, global_tokens)]
@@ -232,7 +233,7 @@ def render_joint(
     pieces = cut_into_pieces(story, size)
     steps = story.sampling.steps or STEPS
     grid = timesteps(steps, size.shift)
-    scale = 1.0 if story.sampling.guidance is None else story.sampling.guidance
+    scale = guidance_of(story, size)
     global_tokens, captions = _text(model, story, pieces)
     layout = Memory.layout_of(model, config, [piece.frames for piece in pieces])
     positions = stream_positions(size, [(p.index, p.frames, 0) for p in pieces]).to(global_tokens.device)

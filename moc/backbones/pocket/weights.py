@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from moc.backbones.pocket.model import PocketDiT
 
 SHIPPED = Path(__file__).with_name("pocket.safetensors")
-FORMAT = "moc-pocket-1"
+FORMAT = "moc-pocket-2"
 
 
 def read_metadata(path: Path) -> dict[str, str]:
