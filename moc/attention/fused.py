@@ -19,8 +19,11 @@ from torch.autograd.function import once_differentiable
 from moc.attention import flash, varlen
 from moc.attention.mandatory import mandatory
 from moc.attention.portable import deterministic_algorithms
+from moc.attention.triton.tiles import shared_memory
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
+
+BACKWARD_ROOM = 160 << 10  # bytes of shared memory that FlashAttention-2's backward pass takes for wide heads
 
 
 @lru_cache(maxsize=1)
@@ -38,6 +41,12 @@ def refusal(q: Tensor, layout: TokenLayout, config: MoCConfig, q_range: tuple[in
         return (
             f'backend "triton" takes bfloat16 and float16 with head_dim a multiple of 8 up to 256, got {q.dtype} and '
             f"{q.shape[-1]}"
+        )
+    room = shared_memory(q.device)
+    if q.shape[-1] > 192 and 0 < room < BACKWARD_ROOM and torch.is_grad_enabled() and q.requires_grad:
+        return (
+            f'backend "triton" needs {BACKWARD_ROOM >> 10} KiB of shared memory for gradients at head_dim above 192, '
+            f"got head_dim {q.shape[-1]} and {room >> 10} KiB"
         )
     groups = len(mandatory(layout, config, q_range, q.device).groups)
     if not 0 < groups <= varlen.MAX_SEQUENCES:

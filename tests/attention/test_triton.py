@@ -63,6 +63,19 @@ def test_what_the_backend_takes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert fused.refusal(_on_cuda(), layout, config, (5, 5)) == (
         'backend "triton" takes 1 to 65535 query groups, the range (5, 5) has 0'
     )
+    wide = _on_cuda(width=256)
+    wide.requires_grad = True
+    for room, width, sentence in (
+        (99 << 10, 256, "needs 160 KiB of shared memory for gradients at head_dim above 192, got head_dim 256 and 99"),
+        (100 << 10, 192, None),
+        (227 << 10, 256, None),
+    ):
+        monkeypatch.setattr(fused, "shared_memory", lambda device, room=room: room)
+        wide.shape = (1, 2, 84, width)
+        refused = fused.refusal(wide, layout, config, span)
+        assert refused == (sentence and f'backend "triton" {sentence} KiB')
+    with torch.no_grad():
+        assert fused.refusal(wide, layout, config, span) is None
     monkeypatch.setattr(varlen, "MAX_SEQUENCES", 3)
     assert str(fused.refusal(_on_cuda(), layout, config, span)).endswith("1 to 3 query groups, the range (0, 84) has 4")
     monkeypatch.setattr(fused, "_triton_installed", lambda: False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from itertools import pairwise
 
 import torch
@@ -35,6 +36,7 @@ def keys_per_tile(longest: int) -> int:
     return 32 if longest <= 32 or 64 < longest <= 96 else 64
 
 
+@cache
 def shared_memory(device: torch.device) -> int:
     """Bytes of shared memory that one program may use; none are counted where kernels are interpreted."""
     if device.type != "cuda":

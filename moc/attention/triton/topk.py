@@ -64,7 +64,7 @@ def _topk_kernel(
         score = tl.where(score == 0.0, 0.0, score)  # one zero only
         open_to = (c[None, :] < limit[:, None]) & ((c[None, :] < low[:, None]) | (c[None, :] >= high[:, None]))
         score = tl.where(open_to, score, float("-inf"))
-        more = tl.max(tl.max(score, 1), 0) > float("-inf")
+        more = start >= 0
         taken = 0
         while more & (taken < K):
             top = tl.max(score, 1)
