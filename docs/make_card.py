@@ -25,7 +25,8 @@ BEGIN, END = "<!-- facts -->", "<!-- end of facts -->"
 _STAGE = ("steps", "stories", "shots", "latent_frames", "chunk_tokens", "top_k")
 _SHOWN = (
     "seed", "lr", "warmup", "decay", "weight_decay", "beta2", "clip", "ema", "shift", "t_mean", "t_std", "noise",
-    "character_weight", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text", "omit", "guidance", "drop_off_max",
+    "character_weight", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text", "omit",
+    "guidance", "drop_off_max",
     "drop_in_rate",
 )  # fmt: skip
 

@@ -22,7 +22,8 @@ def make_optimizers(model: PocketDiT, config: TrainConfig, *, fused: bool) -> li
     """
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
-        matrices = [p for p in model.blocks.parameters() if p.ndim == 2 and min(p.shape) > 6] + [model.head_up.weight]
+        inner = [*model.blocks.named_parameters(), *model.head_up.named_parameters()]
+        matrices = [p for name, p in inner if name.endswith("weight") and p.ndim == 2]
     taken = {id(p) for p in matrices}
     rest = [p for p in model.parameters() if id(p) not in taken]
     adamw = torch.optim.AdamW(

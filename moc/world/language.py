@@ -11,12 +11,11 @@ before was (the first: at the place that the global prompt names, else in the pa
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from moc.world.clauses import Event, read_clauses
 from moc.world.schema import (
-    CAPTION_TOKENS,
     CHARACTER_ATTRIBUTES,
     COLUMNS,
     FACT_ID,
@@ -50,7 +49,6 @@ from moc.world.written import (
     scene_fact,
     tidy_hat,
 )
-
 
 Token = tuple[int, ...]
 EMPTY: Token = (0,) * TOKEN_SIZE
@@ -123,7 +121,7 @@ def encode(understanding: Understanding) -> tuple[list[Token], list[list[Token]]
 
 
 def _tokens(facts: Iterable[Fact]) -> list[Token]:
-    """A token for each slot, in the order in which the facts speak of them. A later fact does not replace an earlier."""
+    """A token for each slot, in the order in which the facts speak of them; the first fact of an attribute counts."""
     tokens: dict[int, list[int]] = {}
     for fact in facts:
         token = tokens.setdefault(fact.slot, [fact.slot, *EMPTY[1:]])
@@ -287,7 +285,7 @@ class StoryReader:
         scenes = self._room(self.scenes, [shot.scene for shot in shots], "scenes", MAX_SCENES)
         slots = {name: character_slot(i) for i, name in enumerate(people)}
         where = {name: scene_slot(i) for i, name in enumerate(scenes)}
-        # who only a shot's prompt mentions stands in that shot's caption alone: later shots must not change earlier ones
+        # who only a shot's prompt mentions stands in its caption alone: later shots must not change earlier ones
         facts = [
             fact
             for things, slots_of, main in ((self.people, slots, "kind"), (self.scenes, where, "place"))

@@ -138,7 +138,7 @@ def _batch(stories: int, frames: int, generator: torch.Generator, split: str) ->
 def train(
     out: Path, *, minutes: float, device: torch.device, width: int = 160, stories: int = 12, start: Path | None = None
 ) -> dict[str, float]:
-    """Train for about `minutes`, from the reader in `start` if given, save to `out`, and return the errors of `measure`."""
+    """Train for about `minutes` (from the reader in `start` if given), save to `out`, return what `measure` says."""
     from safetensors.torch import save
 
     from moc.training.checkpoint import whole

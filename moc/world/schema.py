@@ -129,9 +129,9 @@ FACT_ID: dict[tuple[str, str], int] = {fact: i for i, fact in enumerate(FACTS)}
 FACT_OFFSET: dict[str, int] = {attribute: FACT_ID[attribute, values[0]] for attribute, values in _TABLES.items()}
 N_FACTS = len(FACTS)
 
-# A text token is one thing and all that is said of it: (slot, fact, fact, ...), 0 where nothing is said. Every attribute
-# has a column of its own. Fixed places, so that every story of one shape shares a layout: the global caption has a token
-# for each character and scene slot, a shot's caption one for the shot, its scene and each of its cast.
+# A text token is one thing and all that is said of it: (slot, fact, fact, ...), 0 where nothing is said. Every
+# attribute has a column of its own. Fixed places, so that every story of one shape shares a layout: the global caption
+# has a token for each character and scene slot, a shot's caption one for the shot, its scene and each of its cast.
 COLUMNS: dict[str, int] = {
     **{name: 1 + i for i, name in enumerate((*CHARACTER_ATTRIBUTES, "action"))},
     **{name: 1 + i for i, name in enumerate(PLACE_ATTRIBUTES)},

@@ -1,6 +1,6 @@
 """Stories as text tokens, the only language the built-in model reads: one token a thing, with all that is said of it.
 
-A token is `(slot, fact id, fact id, ...)`: who or what, and the value of each attribute that is said, 0 where nothing is.
+A token is `(slot, fact id, fact id, ...)`: who or what, and the value of each attribute that is said, else 0.
 "Character 2 is a woman, wears a red coat and runs" is one token. A shot's caption names people by id, as the paper's
 protocol wants; resolving an id to its description is the text encoder's work, so the description's facts stand in the
 caption's tokens as well. Names never reach the model, so any name works.
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from moc.world.schema import (
-    CAPTION_TOKENS,
     CHARACTER_ATTRIBUTES,
     COLUMNS,
     FACT_OFFSET,
@@ -37,8 +36,8 @@ def encode_batch(
     """Text tokens of a batch: global `[B, GLOBAL_TOKENS, TOKEN_SIZE]`, captions `[B, S, CAPTION_TOKENS, TOKEN_SIZE]`.
 
     The global caption tells kind and named attributes of every character, place and named attributes of every scene,
-    each at the place of its slot. A shot's caption tells, in this order: camera, time, weather and prop; its scene; each
-    of its cast with the action. Unused places are all zero.
+    each at the place of its slot. A shot's caption tells, in this order: camera, time, weather and prop; its scene;
+    each of its cast with the action. Unused places are all zero.
 
     Args:
         generator: chance for `shuffle` and `omit`, on the device of the stories (default: torch's own).
@@ -69,7 +68,10 @@ def encode_batch(
     who[..., COLUMNS["action"]] = FACT_OFFSET["action"] + stories.action
     who = who * (stories.cast >= 0)[..., None]
     if omit > 0:
-        for token, column, last in ((where, COLUMNS["wall"], COLUMNS["feature"]), (who, COLUMNS["hair"], COLUMNS["size"])):
+        for token, column, last in (
+            (where, COLUMNS["wall"], COLUMNS["feature"]),
+            (who, COLUMNS["hair"], COLUMNS["size"]),
+        ):
             said = token[..., column : last + 1]
             said *= torch.rand(said.shape, generator=generator, device=device) >= omit
     return whole[:, 1:].contiguous(), torch.cat([shot[:, :, None], where[:, :, None], who], 2)

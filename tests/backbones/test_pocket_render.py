@@ -13,7 +13,7 @@ from pocket_cases import TINY, assert_same, render, shot_data, story_of, tiny_mo
 
 from moc.attention.reference import mandatory_mask, routed_mask
 from moc.backbones.base import load_backbone
-from moc.backbones.pocket import planning, rendering
+from moc.backbones.pocket import rendering
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.planning import attention_of, cut_into_pieces, story_tokens
@@ -23,7 +23,6 @@ from moc.layout import TokenLayout
 from moc.storyboard import Storyboard
 from moc.storyboard.model import Attention
 from moc.world.schema import COLUMNS, FACT_ID
-
 
 
 @pytest.fixture(scope="module")

@@ -30,7 +30,9 @@ def drawn_facts(stories: StoryBatch, index: int) -> list[Tokens]:
         used = [i for i in range(count) if table[index, i, 0] >= 0]
         slots |= {slot_of(i): slot_of(rank) for rank, i in enumerate(used)}
     whole, captions = encode_batch(stories[index : index + 1], shuffle=False)
-    return [sorted((slots[slot], *facts) for slot, *facts in t.tolist() if any(facts)) for t in (whole[0], *captions[0])]
+    return [
+        sorted((slots[slot], *facts) for slot, *facts in t.tolist() if any(facts)) for t in (whole[0], *captions[0])
+    ]
 
 
 def read_facts(understood: Understanding) -> list[Tokens]:

@@ -74,4 +74,3 @@ def test_the_caption_says_so() -> None:
     assert not captions[:, :, 0, COLUMNS["cut"]].any()  # the ones given stay as they were
     said[:, :, 0, COLUMNS["cut"]] = 0
     assert torch.equal(said, captions)
-

@@ -123,7 +123,7 @@ class PocketDiT(nn.Module):
             nn.init.zeros_(layer.weight)
 
     def embed_text(self, tokens: Tensor) -> Tensor:
-        """Embed text tokens (slot, fact, fact, ...), 0 where nothing is said: int64 `[..., TOKEN_SIZE]` to `[..., D]`."""
+        """Embed text tokens (slot, fact, ...), 0 where nothing is said: int64 `[..., TOKEN_SIZE]` to `[..., D]`."""
         weight = self.fact_embedding.weight
         said = weight.new_zeros(*tokens.shape[:-1], self.config.facts).scatter_(-1, tokens[..., 1:], 1.0)
         said[..., 0] = 0  # nothing said; a product with ones sums the bag, and its gradient needs no atomics

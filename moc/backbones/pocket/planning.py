@@ -29,7 +29,6 @@ WEIGHT_BYTES = 16 * 2**20
 Tokens = list[tuple[int, ...]]
 
 
-
 @dataclass(frozen=True)
 class Piece:
     """A stretch of one shot that is denoised in one go.
