@@ -1,0 +1,116 @@
+"""Sums, hubs, dead chunks, entropy, distances and forgotten names, against plain sums over the same numbers."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from route_cases import route_map, routings
+
+from moc.errors import InputError
+from moc.route_map import RouteMap, Selection, analyse, forgotten_names
+from moc.route_map.counts import HUB, dead_chunks, distances, even_counts, head_entropy, hubs
+
+QUICK = settings(max_examples=40, deadline=None)
+
+
+@QUICK
+@given(routings(), st.data())
+def test_sums_over_any_selection(found: RouteMap, data: st.DataObject) -> None:
+    step, layer, head = (data.draw(st.sampled_from([None, *range(1, n + 1)])) for n in found.dims)
+    selection = Selection(step, layer, head)
+    chunks = found.chunk_counts(selection)
+    shots = np.zeros((len(found.shots),) * 2, int)
+    for a in range(found.num_chunks):
+        for b in range(found.num_chunks):
+            shots[found.chunk_shot[a], found.chunk_shot[b]] += chunks[a, b]
+    assert (found.shot_counts(selection) == shots).all()
+    total = sum(
+        int(found.read(i)[t, n, h].sum())
+        for i in range(len(found.shots))
+        for t in range(found.dims[0]) if step in (None, t + 1)
+        for n in range(found.dims[1]) if layer in (None, n + 1)
+        for h in range(found.dims[2]) if head in (None, h + 1)
+    )  # fmt: skip
+    assert chunks.sum() == total
+    assert sum(distances(shots).values()) == total
+
+
+@QUICK
+@given(routings())
+def test_dead_chunks_and_hubs_by_hand(found: RouteMap) -> None:
+    counts = found.chunk_counts()
+    of, total = found.chunk_shot, found.num_chunks
+    shots = found.shot_counts()
+    ahead = any(shots[i, j] for i in range(len(shots)) for j in range(len(shots)) if j > i)
+    even = np.zeros(total)
+    for a in range(total):
+        may = [b for b in range(total) if of[b] != of[a] and (ahead or of[b] < of[a])]
+        for b in may:
+            even[b] += counts[a].sum() / len(may)
+    assert even_counts(found, counts) == pytest.approx(even)
+    received = counts.sum(axis=0)
+    dead = {b + 1 for b in range(total) if received[b] == 0 and even[b] > 0}
+    assert {chunk.index for chunk in dead_chunks(found, counts)} == dead
+    expected = {b + 1 for b in range(total) if even[b] > 0 and received[b] >= HUB * even[b]}
+    assert {chunk.index for chunk in hubs(found, counts)} == expected
+
+
+def test_a_planted_hub_and_a_planted_dead_chunk() -> None:
+    counts = np.kron(np.tril(np.ones((6, 6), int), -1), np.full((3, 3), 2))
+    counts[:, 4] = 0
+    counts[3:, 1] *= 40
+    found = route_map(counts, [3] * 6)
+    report = analyse(found)
+    assert [(chunk.shot, chunk.within) for chunk in report.dead] == [(2, 2)]
+    assert [(chunk.shot, chunk.within) for chunk in report.hubs] == [(1, 2)]
+    said = " ".join(report.sentences())
+    assert "1 chunk was never chosen (shot 2 (s2): 2)" in said
+    assert "Chunk 2 of shot 1 (s1) is a hub" in said
+
+
+def test_entropy() -> None:
+    even, one = np.zeros((4, 4), int), np.zeros((4, 4), int)
+    even[2:, :2], one[2:, 0] = 5, 7
+    blocks = [np.stack([even[a:b], one[a:b]])[None, None] for a, b in ((0, 2), (2, 4))]
+    assert head_entropy(RouteMap.from_counts(blocks)) == pytest.approx(np.array([[1.0, 0.0]]))
+    alone = head_entropy(route_map(np.zeros((1, 1), int), [1]))
+    assert math.isnan(alone[0, 0])
+
+
+def test_forgotten_names() -> None:
+    """Shot 4 names mira, whom shots 1 and 2 showed, and looks at shot 3; shot 3 remembers well."""
+    counts = np.array([[0, 0, 0, 0], [9, 0, 0, 0], [50, 40, 0, 0], [1, 1, 98, 0]])
+    names = [("mira", "cafe"), ("mira",), ("mira", "cafe"), ("mira", "leo")]
+    found = route_map(counts, [1] * 4, [("mira",), ("mira",), ("leo",), ("mira",)])
+    (one,) = forgotten_names(found, found.shot_counts())
+    assert (one.shot.number, one.name, [s.number for s in one.shown]) == (4, "mira", [1, 2])
+    assert one.share == pytest.approx(0.02)
+    assert one.even == pytest.approx(2 / 3)
+    said = " ".join(analyse(found).sentences())
+    assert "Shot 4 (s4) names mira; 2 % of its routes go to shots 1-2, which show it (evenly spread: 67 %)." in said
+    assert forgotten_names(route_map(counts, [1] * 4, names), counts) == []
+
+
+def test_names_of_later_shots_are_not_forgotten() -> None:
+    counts = np.array([[0, 0, 9], [9, 0, 0], [0, 9, 0]])
+    found = route_map(counts, [1] * 3, [("mira",), (), ()])
+    assert forgotten_names(found, counts) == []
+
+
+@pytest.mark.parametrize("selection", [Selection(step=2), Selection(layer=0), Selection(head=9)])
+def test_selections_that_are_not_there(selection: Selection) -> None:
+    with pytest.raises(InputError, match="1 to 1"):
+        analyse(route_map(np.zeros((2, 2), int), [1, 1]), selection)
+
+
+def test_counts_that_are_none() -> None:
+    with pytest.raises(ValueError, match="one array"):
+        RouteMap.from_counts([])
+    with pytest.raises(ValueError, match="negative"):
+        RouteMap.from_counts([np.full((1, 1, 1, 1, 1), -1)])
+    with pytest.raises(ValueError, match="shape"):
+        RouteMap.from_counts([np.zeros((1, 1, 1, 1, 1)), np.zeros((2, 1, 1, 1, 2))])
