@@ -12,6 +12,7 @@ from moc.route_map.findings import Report
 
 WIDTH = 80
 _LABEL = 14
+_SHORTEST = 7
 _RAMP = " .:-=+*#%@"
 
 
@@ -21,27 +22,44 @@ def heat_map(report: Report, width: int = WIDTH) -> list[str]:
     The own shot, whose tokens are always attended, is marked `own`; shares count routed links alone.
     """
     share, shots = report.shares_SS, report.route_map.shots
-    total = len(shots)
-    label = min(_LABEL, max(len(_label(shot.number, shot.id)) for shot in shots))
-    cell = next((n for n in (4, 3, 2, 1) if label + 1 + total * n <= width), 1)
-    lines = []
-    if cell > 1:
-        lines.append(" " * (label + 1) + "".join(f"{shot.number:>{cell}}" for shot in shots))
-    else:
-        lines.append(" " * (label + 1) + "".join(str(shot.number % 10) for shot in shots)[: width - label - 1])
+    label, cell, total = _sizes(report, width)
+    lines = [" " * (label + 1) + _head([shot.number for shot in shots[:total]], cell)]
     for i, shot in enumerate(shots):
         cells = "".join(_cell(float(share[i, j]), i == j, cell) for j in range(total))
-        lines.append(f"{_label(shot.number, shot.id)[:label]:<{label}} {cells}"[:width].rstrip())
+        lines.append(f"{_label(shot.number, shot.id)[:label]:<{label}} {cells}".rstrip())
     return lines
 
 
 def legend(report: Report, width: int = WIDTH) -> str:
     """What the map shows."""
-    total = len(report.route_map.shots)
-    label = min(_LABEL, max(len(_label(shot.number, shot.id)) for shot in report.route_map.shots))
-    wide = label + 1 + total * 3 <= width
-    how = "percent of a row's routes" if wide else f"share of a row's routes, from nothing to all: '{_RAMP}'"
-    return f"Rows choose columns: {how}; \\ is the own shot, always attended and not counted."
+    _, cell, total = _sizes(report, width)
+    numbers = cell >= 3
+    how = "percent of a row's routes" if numbers else f"share of a row's routes, from nothing to all: '{_RAMP}'"
+    left = len(report.route_map.shots) - total
+    more = f" Its last {left} columns don't fit; --html and --plot show them." if left else ""
+    return f"Rows choose columns: {how}; \\ is the own shot, always attended and not counted.{more}"
+
+
+def _sizes(report: Report, width: int) -> tuple[int, int, int]:
+    """Cells of a label, cells of a column, and columns that fit."""
+    shots = report.route_map.shots
+    wanted = min(_LABEL, max(len(_label(shot.number, shot.id)) for shot in shots))
+    for cell in (4, 3, 2, 1):
+        label = min(wanted, width - 1 - len(shots) * cell)
+        if label >= min(wanted, _SHORTEST):
+            return label, cell, len(shots)
+    return wanted, 1, width - 1 - wanted
+
+
+def _head(numbers: list[int], cell: int) -> str:
+    """Numbers of the columns, each fifth one where they would run together."""
+    if cell >= 3:
+        return "".join(f"{number:>{cell}}" for number in numbers)
+    line = ""
+    for place, number in enumerate(numbers):
+        if number % 5 == 0:
+            line = f"{line:<{(place + 1) * cell - len(str(number))}}{number}"
+    return line
 
 
 def _label(number: int, shot_id: str) -> str:

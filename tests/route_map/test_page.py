@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from moc.route_map import RouteMap, ShotInfo, analyse, pictures
+from moc.route_map import RouteMap, ShotInfo, analyse, pictures, terminal
 from moc.route_map import html as pages
 
 
@@ -106,3 +106,18 @@ def test_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         assert errors == []
         assert [url for url in requests if not url.startswith(("file:", "data:"))] == []
         browser.close()
+
+
+@pytest.mark.parametrize("shots", [1, 3, 11, 24, 40, 64, 100])
+def test_terminal_maps_fit_80_columns(shots: int) -> None:
+    """Rows and columns keep their places: the column of a shot's own mark moves by one cell a row."""
+    blocks = [np.ones((1, 1, 1, 1, n), np.int64) for n in range(1, shots + 1)]
+    for n, block in enumerate(blocks):
+        block[..., n] = 0
+    report = analyse(RouteMap.from_counts(blocks, [ShotInfo(n + 1, f"a_long_name_{n}") for n in range(shots)]))
+    lines = terminal.heat_map(report)
+    assert len(lines) == shots + 1
+    assert max(map(len, lines)) <= 80
+    marks = [line.index("\\") for line in lines[1:] if "\\" in line]
+    assert len(set(np.diff(marks).tolist())) <= 1
+    assert ("don't fit" in terminal.legend(report)) == (shots > len(marks))
