@@ -71,6 +71,9 @@ def route_map(
         typer.Option("--out", "-o", metavar="FOLDER", help="Run folder of a story (default: runs/<story>-routes).",
                      rich_help_panel=_STORY),
     ] = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Throw away another run that lies there.", rich_help_panel=_STORY)
+    ] = False,
     device: Annotated[
         str,
         typer.Option("--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.",
@@ -112,7 +115,7 @@ def route_map(
         check_plot(plot)
     if save is not None:
         check_save(save)
-    runs = _runs(source, causal, steps, out, device, quiet or as_json)
+    runs = _runs(source, causal, steps, out, force, device, quiet or as_json)
     limits = {
         "threshold": THRESHOLD if threshold is None else threshold,
         "longest": LONGEST if longest is None else longest,
@@ -166,21 +169,21 @@ def _check_files(plot: Path | None, html: Path | None, save: Path | None) -> Non
 
 
 def _runs(
-    source: Path, causal: bool | None, steps: int, out: Path | None, device: str, quiet: bool
+    source: Path, causal: bool | None, steps: int, out: Path | None, force: bool, device: str, quiet: bool
 ) -> list[tuple[str, Path]]:
     """The runs to show, by name; the first is the one that is reported on."""
     from moc.errors import InputError
 
     if source.suffix.lower() not in (".yaml", ".yml"):
-        if causal is not None or out is not None:
-            raise InputError("--causal, --no-causal and --out are for a story; a run is what it is.")
+        if causal is not None or out is not None or force:
+            raise InputError("--causal, --no-causal, --out and --force are for a story; a run is what it is.")
         return [("", source)]
     from moc.storyboard import load_storyboard
 
     board = load_storyboard(source)
     folder = out or Path("runs") / f"{source.stem}-routes"
     if causal is None:
-        return [("", _draw(board, source, folder, {"sampling.steps": str(steps)}, device, quiet))]
+        return [("", _draw(board, source, folder, {"sampling.steps": str(steps)}, force, device, quiet))]
     runs = []
     for masked in (causal, not causal):
         name = "causal" if masked else "not causal"
@@ -189,15 +192,17 @@ def _runs(
             "sampling.steps": str(steps), "sampling.mode": "joint", "attention.causal": str(masked).lower(),
         }  # fmt: skip
         where = folder / name.replace(" ", "-")
-        runs.append((name, _draw(board, source, where, changes, device, quiet)))
+        runs.append((name, _draw(board, source, where, changes, force, device, quiet)))
     return runs
 
 
-def _draw(board: Any, source: Path, folder: Path, changes: dict[str, str], device: str, quiet: bool) -> Path:
+def _draw(
+    board: Any, source: Path, folder: Path, changes: dict[str, str], force: bool, device: str, quiet: bool
+) -> Path:
     from moc.run import Request, render
     from moc_cli.progress import RenderProgress
 
-    request = Request(story=board, story_path=str(source), out=folder, overrides=changes, device=device)
+    request = Request(story=board, story_path=str(source), out=folder, overrides=changes, device=device, force=force)
     with RenderProgress(quiet) as progress:
         render(request, progress)
     return folder

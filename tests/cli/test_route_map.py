@@ -115,6 +115,9 @@ def test_a_story_with_and_without_the_mask(run: Path, tmp_path: Path) -> None:
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"causal", "not-causal"}
     again = moc_here("route-map", story, "--no-causal", "--out", tmp_path / "runs")
     assert "Test tale, not causal" in again.stdout
+    other = ("route-map", story, "--no-causal", "--steps", "1", "--out", tmp_path / "runs")
+    assert_fails(moc_here(*other), 2, "--force")
+    assert moc_here(*other, "--force", "-q").returncode == 0
     assert again.stdout.index("not causal") < again.stdout.index("Test tale, causal")
 
 
