@@ -64,9 +64,7 @@ def edges(shares_SS: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     return [(int(i), int(j)) for i, j in above if i != j]
 
 
-def find_loops(
-    counts_SS: np.ndarray, threshold: float = THRESHOLD, longest: int = LONGEST, most: int = MOST
-) -> Loops:
+def find_loops(counts_SS: np.ndarray, threshold: float = THRESHOLD, longest: int = LONGEST, most: int = MOST) -> Loops:
     """Strongly connected components, simple cycles of at most `longest` shots, and mutual pairs.
 
     Args:

@@ -47,9 +47,7 @@ class Selection:
     @property
     def slices(self) -> tuple[slice, slice, slice]:
         """Index of `[steps, layers, heads]`."""
-        one, two, three = (
-            slice(None) if n is None else slice(n - 1, n) for n in (self.step, self.layer, self.head)
-        )
+        one, two, three = (slice(None) if n is None else slice(n - 1, n) for n in (self.step, self.layer, self.head))
         return one, two, three
 
 
@@ -246,9 +244,7 @@ def _shots(numbers: Sequence[int], ids: Sequence[str], manifest: Mapping[str, An
         drawn = shot["drawn_from"]
         names = [name for name in _NAME.findall(drawn["prompt"]) if name in known]
         scene = [drawn["scene"]] if drawn["scene"] else []
-        infos.append(
-            ShotInfo(number, shot_id, tuple(dict.fromkeys(names + scene)), shot["seconds"], shot["sparsity"])
-        )
+        infos.append(ShotInfo(number, shot_id, tuple(dict.fromkeys(names + scene)), shot["seconds"], shot["sparsity"]))
     return tuple(infos)
 
 

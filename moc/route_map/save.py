@@ -39,9 +39,7 @@ def as_dict(report: Report) -> dict[str, Any]:
     selection = report.selection
     return {
         "title": route_map.title,
-        "shots": [
-            {"number": s.number, "id": s.id, "names": list(s.names), "sparsity": s.sparsity} for s in shots
-        ],
+        "shots": [{"number": s.number, "id": s.id, "names": list(s.names), "sparsity": s.sparsity} for s in shots],
         "dims": dict(zip(("steps", "layers", "heads"), route_map.dims, strict=True)),
         "selection": {"step": selection.step, "layer": selection.layer, "head": selection.head},
         "causal": route_map.causal,
