@@ -16,7 +16,7 @@ from moc.backbones.pocket import rendering, stream
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.planning import attention_of, cut_into_pieces, make_plan, story_tokens
+from moc.backbones.pocket.planning import attention_of, cut_into_pieces, guidance_of, make_plan, story_tokens
 from moc.candidates import candidates_of
 from moc.storyboard import Storyboard
 
@@ -238,3 +238,14 @@ def test_a_shot_that_goes_on_keeps_the_camera() -> None:
     assert cameras() == ["close", "close"]
     assert cameras(camera="wide") == ["close", "wide"]
     assert cameras(prompt="a medium shot: a dog sleeps") == ["close", "medium"]
+
+
+def test_guidance_is_the_models_own_unless_the_story_names_one() -> None:
+    size = PocketConfig(guidance=1.7)
+    shots = [shot_data(1, 8.0)]
+    plain, off = (story_of(shots, sampling={"seed": 1, **more}) for more in ({}, {"guidance": 1.0}))
+    assert (guidance_of(plain, size), guidance_of(off, size), guidance_of(plain, PocketConfig())) == (1.7, 1.0, 1.0)
+    guided, alone = (make_plan(story, size, "pocket").shots[0].flops for story in (plain, off))
+    assert guided == 2 * alone
+    with pytest.raises(ValueError, match="guidance must be 0 to 50, got -1"):
+        PocketConfig(guidance=-1)
