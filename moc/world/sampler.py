@@ -158,6 +158,31 @@ def sample_stories(
     if named is not None:
         p_named = torch.full_like(p_named, named)
 
+    return furnish(generator, scene_order, scene, order, cast, p_named, split).to(device)
+
+
+def furnish(
+    generator: torch.Generator,
+    scene_order: Tensor,
+    scene: Tensor,
+    order: Tensor,
+    cast: Tensor,
+    p_named: Tensor,
+    split: Split,
+) -> StoryBatch:
+    """Draws everything of stories of which it is known already who is seen when and where.
+
+    In a share of the stories the second of `order` (and of `scene_order`) is of the kind of the first.
+
+    Args:
+        generator: the only source of chance; all tensors lie on its device.
+        scene_order, order: `[B, MOST_DRAWN]` slots of the scenes and characters; those never seen are dropped.
+        scene, cast: as in `StoryBatch`.
+        p_named: `[B]` share of open attributes that captions name.
+        split: see `sample_stories`.
+    """
+    dice = _Dice(generator)
+    batch, shots = scene.shape
     used_scene = _used(scene, MAX_SCENES)
     place_BP = torch.full((batch, MAX_SCENES), -1, device=dice.device)
     place_BP = place_BP.scatter(1, scene_order, _kinds(dice, batch, len(PLACES)))
@@ -183,7 +208,7 @@ def sample_stories(
         weather=_mood(dice, scene, tuple(WEATHER_SHARE[w] for w in WEATHER)),
         prop=prop.masked_fill(dice.below(PROP_NONE, batch, shots), 0),
         free=dice.uniform(batch, shots, FREE),
-    ).to(device)
+    )
 
 
 def _used(index: Tensor, slots: int) -> Tensor:
