@@ -10,6 +10,8 @@ import math
 from dataclasses import dataclass, fields, replace
 from typing import Any, Literal
 
+from moc.patterns import check_pattern
+
 ChunkTokens = int | Literal["frame"]
 
 INTRA = ("shot", "chunk", "window")
@@ -46,6 +48,9 @@ class MoCConfig:
     """The most chunks that drop-in adds to one query; `Routing` is `top_k + drop_in_max` wide while it acts. Ours."""
     outer_top_m: int | None = None
     """Streaming: how many earlier shots stay in play (App. I), None for all of them."""
+    pattern: str = "moc"
+    """What is attended besides the mandatory links: a name of `moc.patterns.PATTERNS`. "moc-no-causal" sets `causal`
+    to false."""
 
     def __post_init__(self) -> None:
         if self.chunk_tokens != "frame":
@@ -61,6 +66,9 @@ class MoCConfig:
         _check_int("drop_in_max", self.drop_in_max, 0)
         if self.outer_top_m is not None:
             _check_int("outer_top_m", self.outer_top_m, 0, hint=" or None")
+        check_pattern(self.pattern)
+        if self.pattern == "moc-no-causal":  # one truth about causality, whoever asks
+            object.__setattr__(self, "causal", False)
 
     @classmethod
     def preset(cls, name: str) -> MoCConfig:

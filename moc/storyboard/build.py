@@ -156,17 +156,21 @@ class _Reader:
     def streams(self, sampling: Any, attention: Any, model: Any, values: dict[str, nodes.Node]) -> None:
         """Reports attention that looks ahead while shots are made one after the other."""
         sampling, attention = sampling or Sampling(), attention or Attention()
-        given = [attention.preset, attention.text_links, attention.causal, sampling.mode]
+        given = [attention.preset, attention.text_links, attention.causal, attention.pattern, sampling.mode]
         if _ABSENT in given or sampling.mode != "stream" or not (attention.preset or model == "pocket"):
             return
         config = MoCConfig.preset(attention.preset or "pocket")
         links = attention.text_links or config.text_links
         causal = config.causal if attention.causal is None else attention.causal
         wrong = [] if causal else ["causal: true"]
+        ahead = attention.pattern == "moc-no-causal"
+        if ahead:
+            wrong = ["a pattern that looks back alone, which moc-no-causal does not"]
         wrong += [] if links == "own" else ["text_links: own"]
         if wrong:
-            # Where it was written: text_links, causal or preset, whichever comes first, or the mode.
-            written = [(values.get("attention"), name) for name in ("text_links", "causal", "preset")]
+            # Where it was written: pattern, text_links, causal or preset, whichever comes first, or the mode.
+            names = [*(["pattern"] if ahead else []), "text_links", "causal", "preset"]
+            written = [(values.get("attention"), name) for name in names]
             written.append((values.get("sampling"), "mode"))
             found = [owner.get(name) for owner, name in written if isinstance(owner, nodes.Mapping)]
             marks = [node.mark for node in found if isinstance(node, nodes.Scalar) and not node.is_null]

@@ -11,6 +11,7 @@ from dataclasses import MISSING, Field, asdict, dataclass, field, fields
 from typing import Any
 
 from moc.config import INTRA, TEXT_LINKS, MoCConfig
+from moc.patterns import PATTERNS
 from moc.storyboard.kinds import Choice, Duration, Either, Identifier, Kind, Number, Text, Truth, Whole
 
 VERSION = 1
@@ -79,6 +80,9 @@ class Attention:
         Choice(TEXT_LINKS), "all: every text; own: the global text and the shot's own caption.", None
     )
     outer_top_m: int | None = _value(Whole(0, MAX_SHOTS), "Earlier shots that stay in play; all when left out.", None)
+    pattern: str | None = _value(
+        Choice(tuple(PATTERNS)), "What is attended besides text and own shot: moc, or what it is compared with.", None
+    )
 
     def overrides(self) -> dict[str, Any]:
         """The values that differ from the preset, by name."""
