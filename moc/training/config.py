@@ -71,6 +71,7 @@ class TrainConfig:
         ema: decay of the averaged weights that are shipped.
         shift, t_mean, t_std: timesteps are logit-normal(t_mean, t_std), then t = s u / (1 + (s - 1) u).
         character_weight: pixels of characters count this many times more than the scene: they are small and vary most.
+        small_figures: figures weigh more the less of the shot they cover: the exponent of `data.figure_weights`.
         t_floor: the velocity weight 1/t^2 of the loss stops growing below this timestep.
         noise: "scales" (noise with power at every scale) or "white".
         clean_history, near_clean_history: share of stories whose history is exactly clean, and nearly (t < 0.08);
@@ -110,6 +111,7 @@ class TrainConfig:
     t_std: float = 1.0
     t_floor: float = 0.08
     character_weight: float = 3.0
+    small_figures: float = 0.0
     noise: str = "scales"
     clean_history: float = 0.6
     near_clean_history: float = 0.25
@@ -131,7 +133,7 @@ class TrainConfig:
             _within(name, getattr(self, name), 0, open_end=True)
         for name in ("micro_stories", "log_every"):
             _within(name, getattr(self, name), 1)
-        for name in ("seed", "warmup", "decay", "weight_decay", "t_std", "character_weight"):
+        for name in ("seed", "warmup", "decay", "weight_decay", "t_std", "character_weight", "small_figures"):
             _within(name, getattr(self, name), 0)
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)

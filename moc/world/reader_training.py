@@ -172,13 +172,13 @@ def train(
 
 @torch.no_grad()
 def measure(
-    reader: Reader, device: torch.device, *, stories: int = 256, frames: int = 64, seed: int = 99
+    reader: Reader, device: torch.device, *, stories: int = 256, frames: int = 64, seed: int = 99, split: str = "any"
 ) -> dict[str, float]:
-    """Share of wrong readings per attribute on `stories` freshly drawn stories of 8 shots."""
+    """Share of wrong readings per attribute on `stories` freshly drawn stories of 8 shots of that `split`."""
     generator = torch.Generator(device=device).manual_seed(seed)
     totals: dict[str, list[int]] = {}
     for _ in range(stories // 8):
-        seen, truth = _batch(8, frames, generator, "any")
+        seen, truth = _batch(8, frames, generator, split)
         for name, (wrong, read) in errors_of(reader(seen), truth).items():
             entry = totals.setdefault(name, [0, 0])
             entry[0] += wrong
