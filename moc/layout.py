@@ -68,6 +68,24 @@ def cut_run(frames: int, tokens_per_frame: int, chunk_tokens: ChunkTokens) -> li
 
 
 @dataclass(frozen=True)
+class Even:
+    """A grid that ignores what tokens are: cuts at every `tokens` tokens of the story, its text included.
+
+    Attributes:
+        tokens: grid spacing, the length of a block.
+        starts: where each shot of the layout begins in the story that was cut.
+    """
+
+    tokens: int
+    starts: tuple[int, ...]
+
+    def cut(self, start: int, stop: int) -> list[int]:
+        """Lengths of the pieces that the grid cuts tokens start:stop of the story into."""
+        inside = range(-(-(start + 1) // self.tokens) * self.tokens, stop, self.tokens)
+        return [b - a for a, b in pairwise([start, *inside, stop])]
+
+
+@dataclass(frozen=True)
 class TokenLayout:
     """Tables of one token stream; make it with `from_shots`.
 
@@ -80,6 +98,9 @@ class TokenLayout:
         shot_numbers: 1-based number of each shot; has gaps after `select`.
         chunk_origin: [C] ids that the chunks have in the layout this one was selected from.
         device: where the tables live.
+        even: the grid that cut the chunks, None for chunks aligned with content.
+        history: how many of the first shots lie before each shot, None where all shots before it do. Training lays a
+            story twice, and a noisy shot follows clean ones.
     """
 
     global_text: int
@@ -88,6 +109,8 @@ class TokenLayout:
     shot_numbers: tuple[int, ...]
     chunk_origin: tuple[int, ...] = field(repr=False)
     device: torch.device = _CPU
+    even: Even | None = None
+    history: tuple[int, ...] | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     @staticmethod
@@ -248,8 +271,50 @@ class TokenLayout:
             raise ValueError(f"shots to keep must be in ascending order without repeats, got {list(numbers)}")
         return self._select(numbers)
 
+    def evenly(self) -> TokenLayout:
+        """The same stream cut at every n-th token, whatever lies there, n being `chunk_tokens` or, where that is
+        "frame", the tokens of the first shot's frames.
+
+        Chunks of the new layout are what text, shots and those cuts leave whole: those of one block, between two
+        neighbouring cuts, are chosen together (see `blocks`).
+        """
+        if self.even is not None or not self.shots:
+            return self
+        frame = self.shots[0].tokens_per_frame
+        even = Even(frame if self.chunk_tokens == "frame" else self.chunk_tokens, self._edges[:-1])
+        layout = replace(self, even=even, chunk_origin=(), _cache={})
+        return replace(layout, chunk_origin=tuple(range(layout.num_chunks)), _cache={})
+
+    @cached_property
+    def blocks(self) -> Tensor:
+        """[N] int64: for each video chunk of an evenly cut layout the block it lies in, counted along the story."""
+        assert self.even is not None
+        found = []
+        for i, shot in enumerate(self.shots):
+            start = self.even.starts[i] + shot.text
+            found += [a // self.even.tokens for a in accumulate(self._cut(i)[:-1], initial=start)]
+        return torch.tensor(found, dtype=torch.int64, device=self.device)
+
+    def with_history(self, history: Sequence[int]) -> TokenLayout:
+        """The same stream whose i-th shot comes right after the first `history[i]` ones.
+
+        Raises:
+            ValueError: there is not one number a shot, or one is not 0 to the shot's own place.
+        """
+        given = tuple(operator.index(n) for n in history)
+        if len(given) != self.num_shots or any(not 0 <= n <= i for i, n in enumerate(given)):
+            raise ValueError(f"history must hold 0 to i for each shot i of {self.num_shots}, got {list(given)}")
+        return replace(self, history=given, _cache={})
+
+    def shots_before(self, shot: int) -> int:
+        """How many of the stream's first shots lie before the shot with this number."""
+        i = self._index(shot)
+        return i if self.history is None else self.history[i]
+
     def _select(self, numbers: tuple[int, ...]) -> tuple[TokenLayout, Tensor]:
         kept = [self._index(number) for number in numbers]
+        if self.history is not None:
+            raise ValueError("shots can't be selected from a layout with a history of its own")
         runs = [(0, self.global_text), *((self._edges[i], self._edges[i + 1]) for i in kept)]
         shots = {0, *numbers}
         origin = [o for o, (_, shot, _) in zip(self.chunk_origin, self._chunks, strict=True) if shot in shots]
@@ -258,6 +323,7 @@ class TokenLayout:
             shots=tuple(self.shots[i] for i in kept),
             shot_numbers=numbers,
             chunk_origin=tuple(origin),
+            even=None if self.even is None else Even(self.even.tokens, tuple(self.even.starts[i] for i in kept)),
             _cache={},
         )
         return layout, torch.cat([torch.arange(a, b, device=self.device) for a, b in runs])
@@ -278,7 +344,20 @@ class TokenLayout:
     @cached_property
     def _chunks(self) -> tuple[tuple[int, int, bool], ...]:
         """[C] (tokens, shot number, is text)."""
-        return tuple(_chunk_rows(self.global_text, self.shots, self.shot_numbers, self.chunk_tokens))
+        rows = [(self.global_text, 0, True)] if self.global_text else []
+        for i, (shot, number) in enumerate(zip(self.shots, self.shot_numbers, strict=True)):
+            if shot.text:
+                rows.append((shot.text, number, True))
+            rows += [(tokens, number, False) for tokens in self._cut(i)]
+        return tuple(rows)
+
+    def _cut(self, index: int) -> list[int]:
+        """Lengths of the video chunks of a shot, by its place."""
+        shot = self.shots[index]
+        if self.even is None:
+            return cut_run(shot.frames, shot.tokens_per_frame, self.chunk_tokens)
+        start = self.even.starts[index] + shot.text
+        return self.even.cut(start, start + shot.video)
 
     @cached_property
     def _chunk_edges(self) -> tuple[int, ...]:
@@ -287,9 +366,9 @@ class TokenLayout:
     @cached_property
     def _video_chunks(self) -> tuple[tuple[int, int], ...]:
         ranges, chunk = [], int(self.global_text > 0)
-        for shot in self.shots:
+        for i, shot in enumerate(self.shots):
             start = chunk + int(shot.text > 0)
-            chunk = start + len(cut_run(shot.frames, shot.tokens_per_frame, self.chunk_tokens))
+            chunk = start + len(self._cut(i))
             ranges.append((start, chunk))
         return tuple(ranges)
 
@@ -316,21 +395,8 @@ class TokenLayout:
 @lru_cache(maxsize=256)
 def _from_shots(global_text: int, shots: tuple[Shot, ...], chunk_tokens: ChunkTokens) -> TokenLayout:
     """One object per description, so that tables are shared by everyone who asks for the same layout."""
-    numbers = tuple(range(1, len(shots) + 1))
-    count = sum(1 for _ in _chunk_rows(global_text, shots, numbers, chunk_tokens))
-    return TokenLayout(global_text, shots, chunk_tokens, numbers, tuple(range(count)))
-
-
-def _chunk_rows(
-    global_text: int, shots: tuple[Shot, ...], numbers: tuple[int, ...], chunk_tokens: ChunkTokens
-) -> Iterable[tuple[int, int, bool]]:
-    if global_text:
-        yield global_text, 0, True
-    for shot, number in zip(shots, numbers, strict=True):
-        if shot.text:
-            yield shot.text, number, True
-        for tokens in cut_run(shot.frames, shot.tokens_per_frame, chunk_tokens):
-            yield tokens, number, False
+    layout = TokenLayout(global_text, shots, chunk_tokens, tuple(range(1, len(shots) + 1)), ())
+    return replace(layout, chunk_origin=tuple(range(layout.num_chunks)), _cache={})
 
 
 def _integer(name: str, value: Any) -> int:
