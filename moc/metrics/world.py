@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from moc.world.reader import CHARACTER_LABELS, Reader, read
-from moc.world.sampler import gap_since_seen, scene_gap_since_seen
+from moc.world.reader import CHARACTER_LABELS, Reader, Reading, read
+from moc.world.sampler import gap_since_seen, held_out, scene_gap_since_seen
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, KINDS, MAX_CAST, PLACE_ATTRIBUTES, SHOT_ATTRIBUTES
 from moc.world.story import StoryBatch
 
@@ -22,30 +22,45 @@ if TYPE_CHECKING:
 UNREAD = -1
 
 
-def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFrame:
+def readings(
+    stories: StoryBatch, frames: Tensor | None, reader: Reader | Reading, *, open_hats: bool = False
+) -> pd.DataFrame:
     """Read every shot of generated stories.
 
     Args:
         stories: what was asked for, B stories of S shots.
-        frames: uint8 `[B, S, F, 3, H, W]`.
-        reader: the trained reader.
+        frames: uint8 `[B, S, F, 3, H, W]`; None where `reader` has read already.
+        reader: the trained reader, or what it read in the B x S shots, story after story.
+        open_hats: also give the colours of hats that the truth does not have and no caption denies, with truth -1: a
+            model that draws the hat itself may draw one.
 
     Returns:
         One row per story, shot, owner and attribute: `story, shot, owner` ("character" or "scene" or "shot"), `slot`
         (-1 for the shot itself), `attribute, truth, read` (value indices, -1 = not readable), `named` (a caption says
         it), `gap` (shots since the owner was last seen, -1 at its first appearance), `pair` (two characters in the
-        shot), `other` (the partner's value of that attribute, -1 without one).
+        shot), `other` (the partner's value of that attribute, -1 without one), `heldout` (what the caption says is a
+        pair that training never showed, see `moc.world.sampler.held_out`).
+
+    Raises:
+        ValueError: there are neither frames nor readings.
     """
     import pandas as pd
 
-    batch, shots = frames.shape[:2]
-    reading = read(reader, frames.flatten(0, 1))
+    batch, shots = stories.stories, stories.shots
+    if isinstance(reader, Reading):
+        reading = reader
+    elif frames is None:
+        raise ValueError("readings need frames, or what the reader read in them; got neither")
+    else:
+        reading = read(reader, frames.flatten(0, 1))
     cpu = stories.to("cpu")
     character_gap, scene_gap = gap_since_seen(cpu), scene_gap_since_seen(cpu)
     columns: dict[str, list[object]] = {
         name: []
-        for name in ("story", "shot", "owner", "slot", "attribute", "truth", "read", "named", "gap", "pair", "other")
-    }
+        for name in (
+            "story", "shot", "owner", "slot", "attribute", "truth", "read", "named", "gap", "pair", "other", "heldout",
+        )
+    }  # fmt: skip
 
     def add(**values: object) -> None:
         for name, column in columns.items():
@@ -58,7 +73,8 @@ def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFram
     cast, scene = cpu.cast.tolist(), cpu.scene.tolist()
     who, who_named = cpu.characters.tolist(), cpu.characters_named.tolist()
     where, where_named = cpu.scenes.tolist(), cpu.scenes_named.tolist()
-    kind_column = list(CHARACTER_ATTRIBUTES).index("kind")
+    names = list(CHARACTER_ATTRIBUTES)
+    kind_column, hat_column = names.index("kind"), names.index("hat")
     bare = HAT.index("none")
     for b in range(batch):
         for s in range(shots):
@@ -67,12 +83,12 @@ def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFram
             common = {"story": b, "shot": s, "pair": len(slots) == MAX_CAST}
             for name in ("camera", "time", "weather", "prop"):
                 add(**common, owner="shot", slot=-1, attribute=name, truth=truth[name][b][s],
-                    read=best_shot[name][b][s], named=True, gap=-1, other=-1)  # fmt: skip
+                    read=best_shot[name][b][s], named=True, gap=-1, other=-1, heldout=False)  # fmt: skip
             place = scene[b][s]
             for column, name in enumerate(PLACE_ATTRIBUTES):
                 add(**common, owner="scene", slot=place, attribute=name, truth=where[b][place][column],
                     read=best_shot[name][b][s], named=where_named[b][place][column], gap=int(scene_gap[b, s]),
-                    other=-1)  # fmt: skip
+                    other=-1, heldout=False)  # fmt: skip
             if len(set(kinds)) < len(kinds):
                 continue  # two of a kind can't be told apart by the reader
             for role, slot in enumerate(slots):
@@ -81,20 +97,28 @@ def readings(stories: StoryBatch, frames: Tensor, reader: Reader) -> pd.DataFram
                 partner = slots[1 - role] if len(slots) == MAX_CAST else None
                 shared = {**common, "owner": "character", "slot": slot, "gap": int(character_gap[b, s, role])}
                 add(**shared, attribute="kind", truth=kind, read=kind if found else UNREAD, named=True,
-                    other=-1 if partner is None else who[b][partner][kind_column])  # fmt: skip
+                    other=-1 if partner is None else who[b][partner][kind_column], heldout=False)  # fmt: skip
                 for name in CHARACTER_LABELS:
                     if name == "action":
                         value, said = truth["action"][b][s][role], True
                         other = -1 if partner is None else truth["action"][b][s][1 - role]
+                        rare = _rare("kind", kind, name, value) or _rare("place", where[b][place][0], name, value)
                     else:
-                        column = list(CHARACTER_ATTRIBUTES).index(name)
-                        if name == "hat_color" and who[b][slot][list(CHARACTER_ATTRIBUTES).index("hat")] == bare:
-                            continue  # nothing to see
+                        column = names.index(name)
                         value, said = who[b][slot][column], who_named[b][slot][column]
+                        if name == "hat_color" and who[b][slot][hat_column] == bare:
+                            if not open_hats or who_named[b][slot][hat_column]:
+                                continue  # nothing to see
+                            value = UNREAD
                         other = -1 if partner is None else who[b][partner][column]
+                        rare = said and name == "coat" and _rare("kind", kind, name, value)
                     seen = best[name][b][s][kind] if found else UNREAD
-                    add(**shared, attribute=name, truth=value, read=seen, named=said, other=other)
+                    add(**shared, attribute=name, truth=value, read=seen, named=said, other=other, heldout=rare)
     return pd.DataFrame(columns)
+
+
+def _rare(first: str, i: int, second: str, j: int) -> bool:
+    return held_out(first, values_of(first)[i], second, values_of(second)[j])
 
 
 def values_of(attribute: str) -> tuple[str, ...]:
