@@ -6,8 +6,10 @@ gives the drop-off and drop-in rates, nor M of the outer loop, nor a sliding win
 
 from __future__ import annotations
 
+import json
 import math
 from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from moc.patterns import check_pattern
@@ -69,6 +71,18 @@ class MoCConfig:
         check_pattern(self.pattern)
         if self.pattern == "moc-no-causal":  # one truth about causality, whoever asks
             object.__setattr__(self, "causal", False)
+        vars(self)["encoded"] = self.encoded  # there from the start, for a compiler that traces a caller can't make it
+
+    @cached_property
+    def encoded(self) -> str:
+        """All settings in one string, an argument that operators take; `decode` is the way back."""
+        return json.dumps({f.name: getattr(self, f.name) for f in fields(self)})
+
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def decode(encoded: str) -> MoCConfig:
+        """The settings that `encoded` spells."""
+        return MoCConfig(**json.loads(encoded))
 
     @classmethod
     def preset(cls, name: str) -> MoCConfig:

@@ -21,6 +21,7 @@ import torch
 from torch import Tensor
 
 from moc.config import ChunkTokens
+from moc.handles import handle_of
 
 _CPU = torch.device("cpu")
 
@@ -113,6 +114,11 @@ class TokenLayout:
     history: tuple[int, ...] | None = None
     _cache: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def __post_init__(self) -> None:
+        # There from the start, for a compiler that traces a caller can't make them.
+        vars(self)["num_chunks"] = len(self._chunks)
+        vars(self)["handle"] = handle_of(self)
+
     @staticmethod
     def from_shots(*, global_text: int = 0, shots: Iterable[Shot], chunk_tokens: ChunkTokens) -> TokenLayout:
         """Layout of `global_text` tokens followed by `shots`, numbered from 1.
@@ -147,6 +153,11 @@ class TokenLayout:
     def num_chunks(self) -> int:
         """Chunks of the stream, text chunks included, C."""
         return len(self._chunks)
+
+    @cached_property
+    def handle(self) -> Tensor:
+        """[n] uint8 on the CPU: this layout as an argument of an operator, see `moc.handles`."""
+        return handle_of(self)
 
     @property
     def num_shots(self) -> int:
