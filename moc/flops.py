@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 FLOPS_PER_PAIR = 4  # times d: Q K^T and P V
 FLOPS_PER_PAIR_BACKWARD = 10  # times d: Q K^T again, dP = dO V^T, dV = P^T dO, dQ = dS K, dK = dS^T Q
 FLOPS_PER_SCORE = 2  # times d
-PARTS = ("pool", "route", "text", "own", "routed")
 
 
 @dataclass(frozen=True)
@@ -132,8 +131,8 @@ class Flops:
         return self.dense / self.total
 
     def parts(self) -> dict[str, float]:
-        """FLOPs of each of `PARTS`."""
-        return {name: value for name, value in asdict(self).items() if name in PARTS}
+        """FLOPs of each part of MoC, by the kind of key where it attends."""
+        return {name: value for name, value in asdict(self).items() if name != "dense"}
 
 
 def count(layout: TokenLayout, config: MoCConfig) -> Counts:
@@ -242,7 +241,8 @@ class Traffic:
 
     pool: float
     route: float
-    mandatory: float
+    plan: float
+    own: float
     routed: float
     merge: float
     dense: float
@@ -250,16 +250,31 @@ class Traffic:
     @property
     def total(self) -> float:
         """All of MoC."""
-        return self.pool + self.route + self.mandatory + self.routed + self.merge
+        return sum(self.parts().values())
+
+    def parts(self) -> dict[str, float]:
+        """Bytes of each part of MoC."""
+        return {name: value for name, value in asdict(self).items() if name != "dense"}
 
 
 def traffic(counts: Counts, head_dim: int, *, itemsize: int, heads: int = 1, layers: int = 1) -> Traffic:
     """Bytes of one forward pass.
 
-    With r = d x `itemsize` bytes a token: pooling reads the keys and writes descriptors; routing reads video queries
-    and descriptors and writes 4 bytes a link; the mandatory part reads queries and each group's keys and values and
-    writes outputs and a 4-byte log-sum-exp; the routed part reads a query row a link and all video keys and values
-    and writes a row and a log-sum-exp a link; the merge reads those and the mandatory result and writes the output.
+    With r = d x `itemsize` bytes a token, per head and layer:
+
+        pool    reads the keys, writes a descriptor a chunk                              (L + C) r
+        route   reads video queries and descriptors, writes an index a link              (V + C) r + 4 n
+        plan    reads the indices to count and again to sort them, writes their order    12 n
+        own     reads queries and every group's keys and values, text included;
+                writes outputs and a log-sum-exp a row                                   L r + 2 K r + L (r + 4)
+        routed  reads a query row and its place a link, all video keys and values;
+                writes a row and a log-sum-exp a link                                    n (2 r + 8) + 2 V r
+        merge   reads those, the indices and the own result; writes the output           n (r + 8) + 2 L (r + 4)
+        dense   reads queries, keys, values; writes outputs and log-sum-exps             3 L r + L (r + 4)
+
+    L tokens, V video tokens, C chunks, n links, K keys summed over the groups of the own part. The routed part's query
+    rows are counted once a link although neighbouring links share them: which of them the cache still holds depends on
+    the routes.
     """
     times = heads * layers
     row, lse = head_dim * itemsize, 4
@@ -269,8 +284,9 @@ def traffic(counts: Counts, head_dim: int, *, itemsize: int, heads: int = 1, lay
     return Traffic(
         pool=times * routes * (length + chunks) * row,
         route=times * routes * ((video + chunks) * row + links * 4),
-        mandatory=times * (length * row + 2 * counts.mandatory_keys * row + result),
-        routed=times * (routes * 2 * video * row + links * (2 * row + lse)),
-        merge=times * routes * (links * (row + lse) + 2 * result),
+        plan=times * links * 12,
+        own=times * (length * row + 2 * counts.mandatory_keys * row + result),
+        routed=times * (routes * 2 * video * row + links * (2 * row + lse + 4)),
+        merge=times * routes * (links * (row + lse + 4) + 2 * result),
         dense=times * (3 * length * row + result),
     )

@@ -122,8 +122,9 @@ def profile(
         _paper(as_json, quiet)
         return
     from moc.profile import broken, parse_budget
-    from moc.profile.plot import check_plot, draw
+    from moc.profile.plot import draw
     from moc.profile.save import check_save, write
+    from moc.saving import check_plot
     from moc_cli.console import end, out, print_json
 
     conditions = parse_budget(budget)

@@ -35,8 +35,6 @@ def print_report(console: Console, report: Report) -> None:
     for row in rows:
         for note in row["notes"]:
             tell(console, f"note: {_shots(row['shots'])}: {note}")
-    for note in report["notes"]:
-        tell(console, f"note: {note}")
 
 
 def _print_measured(console: Console, report: Report) -> None:

@@ -101,8 +101,8 @@ def route_map(
     from moc.errors import InputError
     from moc.route_map import Selection, analyse, load
     from moc.route_map.graph import LONGEST, THRESHOLD
-    from moc.route_map.plot import check_plot
     from moc.route_map.save import change, check_save
+    from moc.saving import check_plot
     from moc_cli.console import end
     from moc_cli.console import out as console_out
 

@@ -13,7 +13,8 @@ from moc.attention.reference import mandatory_mask, routed_mask
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, block_flops_per_token, pass_flops, patch_flops_per_token
 from moc.candidates import candidates_of, video_chunks
-from moc.flops import PARTS, count, flops, routed_pairs_of, traffic
+from moc.flops import count, flops, routed_pairs_of, traffic
+from moc.profile.columns import BYTE_PARTS, FLOP_PARTS
 
 
 def story(shots: int, tokens: int = 22_500, chunk: int = 1280) -> TokenLayout:
@@ -119,7 +120,8 @@ def test_routing_against_torch() -> None:
 def test_heads_and_layers_multiply() -> None:
     counts = count(ragged(), MoCConfig(chunk_tokens=16))
     one, many = flops(counts, 8), flops(counts, 8, heads=3, layers=5)
-    assert many.parts() == {name: pytest.approx(15 * one.parts()[name]) for name in PARTS}
+    assert tuple(many.parts()) == FLOP_PARTS
+    assert many.parts() == {name: pytest.approx(15 * one.parts()[name]) for name in FLOP_PARTS}
     assert sum(one.parts().values()) == pytest.approx(one.total)
     assert one.total == pytest.approx(one.attended + one.pool + one.route)
 
@@ -128,7 +130,7 @@ def test_no_routes_cost_no_routing() -> None:
     counts = count(ragged(), MoCConfig(chunk_tokens=16, top_k=0))
     cost, moved = flops(counts, 8), traffic(counts, 8, itemsize=2)
     assert cost.route == cost.pool == cost.routed == 0
-    assert moved.pool == moved.route == moved.routed == moved.merge == 0
+    assert moved.pool == moved.route == moved.plan == moved.routed == moved.merge == 0
 
 
 def test_traffic_of_one_shot_is_dense_traffic() -> None:
@@ -142,9 +144,12 @@ def test_traffic_tensor_by_tensor() -> None:
     row, result, links = 256, 5400 * 260, 2 * 3600  # shots 2 and 3 pick two chunks each
     assert moved.pool == (5400 + 18) * row
     assert moved.route == (5400 + 18) * row + 4 * links
-    assert moved.mandatory == 3 * 5400 * row + result
-    assert moved.routed == 2 * 5400 * row + links * (2 * row + 4)
-    assert moved.merge == links * (row + 4) + 2 * result
+    assert moved.plan == 12 * links
+    assert moved.own == 3 * 5400 * row + result
+    assert moved.routed == 2 * 5400 * row + links * (2 * row + 8)
+    assert moved.merge == links * (row + 8) + 2 * result
+    assert tuple(moved.parts()) == BYTE_PARTS
+    assert moved.total == sum(moved.parts().values())
 
 
 def test_pocket_forecast_agrees() -> None:

@@ -10,29 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from moc.errors import InputError
-
-# The columns that a budget can speak of; `shots` picks the rows that a condition is for.
-COLUMNS = (
-    "tokens",
-    "chunks",
-    "keys_per_query",
-    "density",
-    "sparsity",
-    "sparsity_causal",
-    "flops_dense",
-    "flops_moc",
-    "flops_ratio",
-    "flops_ratio_total",
-    "bytes_dense",
-    "bytes_moc",
-    "latency_dense_ms",
-    "latency_moc_ms",
-    "speedup",
-    "share_reached",
-    "tflops_dense",
-    "tflops_moc",
-    "peak_memory_mib",
-)
+from moc.profile.columns import COLUMNS, GROUPS, known
 
 _TESTS: dict[str, Callable[[float, float], bool]] = {
     "<=": operator.le,
@@ -40,7 +18,7 @@ _TESTS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     ">": operator.gt,
 }
-_CONDITION = re.compile(r"\s*(\w+)\s*(<=|>=|<|>)\s*(\S+?)\s*(?:@\s*(\S+)\s*)?")
+_CONDITION = re.compile(r"\s*([\w.-]+)\s*(<=|>=|<|>)\s*(\S+?)\s*(?:@\s*(\S+)\s*)?")
 
 
 @dataclass(frozen=True)
@@ -48,7 +26,7 @@ class Condition:
     """One condition: `speedup>2` for all rows, `speedup>2@8` for the row of 8 shots.
 
     Attributes:
-        column: one of `COLUMNS`.
+        column: a number of a row, dotted where it is part of a group (`flops_parts.routed`).
         sign: <, <=, > or >=.
         limit: the number on the right.
         shots: the row it is for, None for all.
@@ -77,8 +55,12 @@ def parse_budget(text: str | None) -> tuple[Condition, ...]:
         if not found:
             raise InputError(f"--budget '{part.strip()}' is not COLUMN<NUMBER, such as sparsity>0.8 or speedup>2@8.")
         column, sign, number, shots = found.groups()
-        if column not in COLUMNS:
-            raise InputError(f"--budget: unknown column '{column}', known are {', '.join(COLUMNS)}.")
+        if not known(column):
+            plain = ", ".join(name.key for name in COLUMNS if known(name.key))
+            raise InputError(
+                f"--budget: unknown column '{column}', known are {plain} and the parts of {', '.join(GROUPS)} "
+                "(such as flops_parts.routed)."
+            )
         try:
             limit = float(number)
         except ValueError:
@@ -102,10 +84,18 @@ def broken(conditions: Sequence[Condition], rows: Sequence[Mapping[str, Any]]) -
         if not meant:
             sentences.append(f"{condition}: there is no row of {condition.shots} shots.")
         for row in meant:
-            value = row.get(condition.column)
+            value = _value(row, condition.column)
             place = f"{condition} is broken at {row['shots']} {'shot' if row['shots'] == 1 else 'shots'}"
             if value is None:
                 sentences.append(f"{place}: it was not measured.")
             elif not _TESTS[condition.sign](value, condition.limit):
                 sentences.append(f"{place}: it is {value:.6g}.")
     return sentences
+
+
+def _value(row: Mapping[str, Any], column: str) -> float | None:
+    """The number under a dotted name; None where it, or what holds it, is missing."""
+    found: Any = row
+    for name in column.split(".", 1):
+        found = None if found is None else found.get(name)
+    return found if isinstance(found, (int, float)) else None

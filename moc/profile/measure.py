@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from moc.attention import moc_attention
-from moc.errors import InputError
+from moc.errors import InputError, MocError
 from moc.flops import count, routed_pairs_of, traffic
 from moc.layout import TokenLayout
 from moc.profile import timing
-from moc.profile.kernels import Attention, dense_kernel
+from moc.profile.kernels import Attention, DenseKernel, dense_kernel
 from moc.profile.parts import clocked, part_times
 from moc.profile.settings import Settings
 from moc.profile.timing import Peaks, Timing
@@ -47,38 +47,33 @@ class Bench:
         name = settings.dtype if settings.dtype != "auto" else ("bfloat16" if self.device.type == "cuda" else "float32")
         self.settings = replace(settings, dtype=name, device=str(self.device))
         self.dtype: torch.dtype = getattr(torch, name)
-        self.kernels: dict[str, Attention] = {name: dense_kernel(name) for name in settings.against}
+        self.kernels = self._kernels()
         self._refuse()
         self.machine = timing.machine(self.device)
         self.peaks: Peaks = timing.measure_peaks(self.device, self.dtype)
         self.machine |= {
             "peak_tflops_measured": self.peaks.flops / 1e12,
             "peak_gbs_measured": self.peaks.bandwidth / 1e9,
+            "dense_kernels": {name: kernel.label for name, kernel in self.kernels.items()},
         }
         self._rates: dict[str, float] = {}
 
-    def notes(self) -> list[str]:
-        """Sentences about the whole profile."""
-        return []
+    def _kernels(self) -> dict[str, DenseKernel]:
+        like = torch.randn(1, 1, 16, self.settings.geometry.head_dim, device=self.device, dtype=self.dtype)
+        return {name: dense_kernel(name, like, backward=self.settings.backward) for name in self.settings.against}
 
     def _refuse(self) -> None:
-        """Tries backend and dense kernels on a few tokens, so that what can't run is said before anything is."""
-        layout = self.settings.layout(1)
-        x = torch.randn(1, 1, 16, self.settings.geometry.head_dim, device=self.device, dtype=self.dtype)
-        for name, kernel in self.kernels.items():
-            try:
-                kernel(x, x, x)
-            except RuntimeError as error:
-                reason = " ".join(str(error).split())[:120]
-                raise InputError(
-                    f"--against {name}: that kernel does not run on {self.device} in {self.settings.dtype} ({reason})."
-                ) from error
-        if self.settings.backend == "triton":
-            from moc.attention.fused import refusal
+        """Says what a backend can't do before anything is measured."""
+        if self.settings.backend != "triton":
+            return
+        from moc.attention.fused import refusal
 
-            said = refusal(x, layout, self.settings.config, (0, layout.length))
-            if said:
-                raise InputError(f"--backend triton: {said}.")
+        layout = self.settings.layout(1)
+        like = torch.empty(1, 1, 16, self.settings.geometry.head_dim, device=self.device, dtype=self.dtype)
+        like.requires_grad_(self.settings.backward)
+        said = refusal(like, layout, self.settings.config, (0, layout.length))
+        if said:
+            raise InputError(f"--backend triton: {said}.")
 
     # One row.
 
@@ -127,11 +122,8 @@ class Bench:
             count(layout, self.settings.config), size.head_dim,
             itemsize=self.dtype.itemsize, heads=size.heads, layers=size.layers,
         )  # fmt: skip
-        work = (
-            (parts["pool"], moved.pool), (parts["route"], moved.route), (parts["text"] + parts["own"], moved.mandatory),
-            (parts["routed"], moved.routed), (0.0, moved.merge),
-        )  # fmt: skip
-        row["roofline_moc_ms"] = 1e3 * sum(self._least(*pair) for pair in work)
+        work = {**parts, "own": parts["text"] + parts["own"]}
+        row["roofline_moc_ms"] = 1e3 * sum(self._least(work.get(name, 0.0), b) for name, b in moved.parts().items())
         row["roofline_dense_ms"] = 1e3 * self._least(row["flops_dense"], moved.dense)
 
     def _least(self, work: float, moved: float) -> float:
@@ -143,16 +135,12 @@ class Bench:
         def attention(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             return moc_attention(q, k, v, layout, settings.config, backend=settings.backend)
 
-        links = settings.config.top_k * layout.length
-        size = settings.geometry
-        need = 6 * layout.length * size.head_dim * self.dtype.itemsize + links * (4 * size.head_dim + 40)
-        need = layout.length**2 * 12 if settings.backend == "reference" else need
-        inputs = self._inputs(layout, need)
+        inputs = self._inputs(layout, self._workspace(layout))
         time, memory = self._timed("moc", "MoC", row["flops_moc"], attention, inputs, say)
         row["latency_moc_ms"], row["peak_memory_mib"] = time.median_ms, memory
         row["latency_spread_ms"] = {"moc": [time.low_ms, time.high_ms]}
         say("its parts")
-        with self._noted(row, "the parts were"), torch.no_grad():
+        with self._noted(row, "its parts were"), torch.no_grad():
             q, k = inputs[0].detach(), inputs[1].detach()
             routing = route(q, k, layout, settings.config)
             counts = count(layout, settings.config)
@@ -169,13 +157,26 @@ class Bench:
         for name, kernel in self.kernels.items():
             row["against_ms"][name] = None
             with self._noted(row, f"{name} was"):
-                time, memory = self._timed(name, name, row["flops_dense"], kernel, inputs, say)
+                time, memory = self._timed(name, name, row["flops_dense"], kernel.attend, inputs, say)
                 row["against_ms"][name] = time.median_ms
                 row["latency_spread_ms"] = {**(row["latency_spread_ms"] or {}), name: [time.low_ms, time.high_ms]}
                 if name == first:
                     row["latency_dense_ms"], row["peak_memory_dense_mib"] = time.median_ms, memory
 
     # What they share.
+
+    def _workspace(self, layout: TokenLayout) -> float:
+        """Bytes a head that a call takes at most beside its inputs, about.
+
+        On CUDA none but the output: the engine bounds its partial results, and what is too much is told, not killed.
+        """
+        size, itemsize = self.settings.geometry, self.dtype.itemsize
+        if self.settings.backend == "reference":
+            return 12.0 * layout.length**2
+        result = layout.length * size.head_dim * itemsize
+        if self.device.type == "cuda":
+            return result
+        return 3 * result + self.settings.config.top_k * layout.length * (4 * size.head_dim + 40)
 
     def _inputs(self, layout: TokenLayout, extra: float) -> list[Tensor]:
         """Random q, k, v of all heads [1, H, L, D], if they and `extra` bytes a head fit into memory."""
@@ -242,16 +243,21 @@ class Bench:
             size = self.settings.geometry
             heads = f"{size.heads} {'head' if size.heads == 1 else 'heads'} of {size.head_dim}"
             return f"out of memory at {row['tokens']:,} tokens, {heads}, {self.settings.dtype}."
-        return f"it failed: {' '.join(str(error).split())[:160]}"
+        return f"it failed: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
 
     @contextmanager
     def _noted(self, row: dict[str, Any], what: str) -> Iterator[None]:
-        """Turns what keeps `what` from being measured into a note of the row."""
+        """Turns what keeps `what` from being measured into a note of the row.
+
+        Compilers of kernels raise errors of their own kinds, so that no kind is left out but ours.
+        """
         try:
             yield
         except _Skipped as skipped:
             row["notes"].append(f"{what} not measured: {skipped.why}")
-        except (RuntimeError, MemoryError) as error:
+        except MocError:
+            raise
+        except Exception as error:
             row["notes"].append(f"{what} not measured: {self._explained(error, row)}")
 
     # A whole model.
@@ -259,11 +265,7 @@ class Bench:
     def _model(self, row: dict[str, Any], layout: TokenLayout, say: Say) -> None:
         assert self.settings.model is not None
         whole = whole_model(self.settings.model, layout)
-        told: dict[str, Any] = {"name": self.settings.model, "weights": whole.weights, "flops_rest": whole.flops}
-        told |= dict.fromkeys(
-            ("step_dense_ms", "step_moc_ms", "speedup", "attention_share", "speedup_expected", "speedup_limit")
-        )
-        row["model"] = told
+        told = row["model"]
         built = None
         for kind in ("moc", "dense"):
             name = "MoC" if kind == "moc" else "dense attention"
@@ -285,7 +287,7 @@ class Bench:
     ) -> None:
         """Time of a step, and of the attention in it."""
         config, backend = self.settings.config, self.settings.backend
-        dense = next(iter(self.kernels.values()))
+        dense = next(iter(self.kernels.values())).attend
 
         def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
             if kind == "dense":

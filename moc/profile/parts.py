@@ -17,9 +17,8 @@ from typing import Any
 
 import torch
 
-from moc.profile.timing import LEAST, synchronize
-
-PARTS = ("pool", "route", "plan", "own", "routed", "merge", "rest")
+from moc.profile.columns import TIME_PARTS as PARTS
+from moc.profile.timing import more, synchronize
 
 # part, module, attribute; the attribute is looked up at each call by the code that runs
 _PLACES = (
@@ -28,12 +27,12 @@ _PLACES = (
     ("own", "moc.attention.flash", "mandatory_forward"),
     ("own", "moc.attention.runs", "forward"),
     ("plan", "moc.attention.portable", "group_links"),
+    ("plan", "moc.attention.tiles", "tile"),
     ("routed", "moc.attention.tiles", "forward"),
     ("routed", "moc.attention.flash", "routed_forward"),
     ("merge", "moc.attention.portable", "_merge"),
     ("plan", "moc.attention.triton.routed", "make_plan"),
-    ("routed", "moc.attention.triton.routed", "routed_forward"),
-    ("routed", "moc.attention.triton.routed", "merged_forward"),
+    ("routed", "moc.attention.triton.routed", "links_forward"),
     ("merge", "moc.attention.triton.routed", "merge"),
 )
 
@@ -82,16 +81,17 @@ class _Clock:
 
 
 def part_times(run: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Median milliseconds of each of `PARTS` over a few calls of `run`, one forward pass of the engine."""
-    samples = []
-    for _ in range(LEAST + 1):
+    """Median milliseconds of each of `PARTS` over repeated calls of `run`, one forward pass of the engine."""
+    samples: list[dict[str, float]] = []
+    run()
+    while more([sum(sample.values()) / 1e3 for sample in samples]):
         synchronize(device)
         clock = _Clock(device)
         with _wrapped(clock):
             run()
         clock.turn()
         samples.append(clock.milliseconds())
-    return {name: statistics.median(sample[name] for sample in samples[1:]) for name in PARTS}
+    return {name: statistics.median(sample[name] for sample in samples) for name in PARTS}
 
 
 def clocked(

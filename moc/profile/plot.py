@@ -3,27 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from moc.errors import InputError
 from moc.profile.report import growth
-from moc.profile.save import check_ending
+from moc.saving import check_plot, save_figure
 
-ENDINGS = (".png", ".svg")
 _DENSE, _MOC, _INK = "#8c8c8c", "#0b6e4f", "#222222"
-
-
-def check_plot(path: Path) -> None:
-    """Refuses what can't be drawn, before any work.
-
-    Raises:
-        InputError: an unknown ending, or no matplotlib.
-    """
-    check_ending(path, ENDINGS, "--plot")
-    if not find_spec("matplotlib"):
-        raise InputError("--plot needs the package matplotlib: pip install matplotlib.")
 
 
 def draw(report: Mapping[str, Any], path: Path) -> None:
@@ -32,8 +18,6 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     Raises:
         InputError: as `check_plot`, or a place that can't be written.
     """
-    from moc.run.files import atomic
-
     check_plot(path)
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -47,10 +31,7 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     for axes, (unit, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
         _panel(axes, rows, kind, unit)
     figure.suptitle(_title(report), fontsize=10, color=_INK)
-    with atomic(path) as temporary:
-        # no date in the file: the same report gives the same bytes
-        metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=160, metadata=metadata)
+    save_figure(figure, path, dpi=160)
 
 
 def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], kind: str, unit: str) -> None:
@@ -88,6 +69,6 @@ def _title(report: Mapping[str, Any]) -> str:
     heads = f"{told['heads']} {'head' if told['heads'] == 1 else 'heads'} of {told['head_dim']}"
     layers = "" if told["layers"] == 1 else f", {told['layers']} layers"
     passes = ", forward + backward" if told["backward"] else ""
-    dense = {"dense": "as torch chooses"}.get(told["against"][0], told["against"][0])
+    dense = "" if machine is None else machine["dense_kernels"][told["against"][0]]
     where = "" if machine is None else f"\n{machine['name']}, {told['dtype']}, dense attention: {dense}"
     return f"{size}{heads}{layers}{passes}{where}"

@@ -10,25 +10,16 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from moc.flops import count, flops, traffic
+from moc.flops import Flops, count, flops, traffic
+from moc.profile.columns import MEASURED, STEP_PARTS
 from moc.profile.settings import Settings
 
 if TYPE_CHECKING:
+    from moc.layout import TokenLayout
     from moc.profile.measure import Bench
 
 # on_progress(what runs now, share done)
 OnProgress = Callable[[str, float], None]
-
-_MEASURED = (
-    "latency_dense_ms",
-    "latency_moc_ms",
-    "speedup",
-    "share_reached",
-    "tflops_dense",
-    "tflops_moc",
-    "peak_memory_mib",
-    "peak_memory_dense_mib",
-)
 
 
 def counted_row(settings: Settings, shots: int) -> dict[str, Any]:
@@ -54,15 +45,28 @@ def counted_row(settings: Settings, shots: int) -> dict[str, Any]:
         "flops_parts": cost.parts(),
         "bytes_dense": None if settings.backward else moved.dense,
         "bytes_moc": None if settings.backward else moved.total,
-        "roofline_dense_ms": None,
-        "roofline_moc_ms": None,
-        **dict.fromkeys(_MEASURED),
+        "bytes_parts": None if settings.backward else moved.parts(),
+        **dict.fromkeys(MEASURED),
         "latency_spread_ms": None,
         "latency_parts_ms": None,
         "against_ms": None,
-        "sparsity_measured": None,
-        "model": None,
+        "model": None if settings.model is None else _step(settings, layout, cost),
         "notes": [],
+    }
+
+
+def _step(settings: Settings, layout: TokenLayout, cost: Flops) -> dict[str, Any]:
+    """What is known of a whole denoising step without measuring."""
+    from moc.profile.whole import whole_model
+
+    assert settings.model is not None
+    whole = whole_model(settings.model, layout)
+    return dict.fromkeys(STEP_PARTS) | {
+        "name": settings.model,
+        "weights": whole.weights,
+        "flops_rest": whole.flops,
+        "flops_share": cost.dense / (cost.dense + whole.flops),
+        "flops_speedup": (cost.dense + whole.flops) / (cost.total + whole.flops),
     }
 
 
@@ -77,7 +81,7 @@ def profile(
         on_progress: told what is measured now and the share of all rows that is done.
 
     Returns:
-        `machine` (None where nothing was measured), `settings`, `rows`, `break_even`, `growth` and `notes`; see
+        `machine` (None where nothing was measured), `settings`, `rows`, `break_even` and `growth`; see
         docs/profile.md for every key.
 
     Raises:
@@ -97,7 +101,6 @@ def profile(
         "rows": rows,
         "break_even": break_even(rows) if bench else None,
         "growth": {name: growth(rows, name) for name in _GROWTH},
-        "notes": bench.notes() if bench else [],
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 DTYPES = ("float32", "bfloat16", "float16")
 BACKENDS = ("auto", "reference", "portable", "triton")
 MODELS = ("pocket", "wan-2.1-1.3b")
+DENSE = ("dense", "fa4", "fa3", "cudnn", "fa2", "torch", "efficient", "math")
+"""What MoC may be held against: "dense" is the fastest dense kernel here, "torch" the one that torch chooses."""
 MOST_SHOTS = 1024
 MOST_TOKENS = 1 << 24
 
@@ -156,11 +158,18 @@ def parse_chunk(text: str) -> ChunkTokens:
     return int(text)
 
 
-def base_settings(preset: str | None, model: str | None, story: Storyboard | None) -> Settings:
+def base_settings(
+    preset: str | None, model: str | None, story: Storyboard | None, changes: Mapping[str, str] | None = None
+) -> Settings:
     """What a preset, a model or a story stands for before any option changes it.
 
+    Args:
+        preset, model: one of `GEOMETRIES` and of `MODELS`, or None.
+        story: a story, drawn by the built-in model.
+        changes: values of a story by dotted key (`attention.top_k`); without a story those of `attention` alone.
+
     Raises:
-        InputError: an unknown preset or model, or a story that the built-in model can't draw.
+        InputError: an unknown preset, model or key, or a story that the built-in model can't draw.
     """
     if model is not None and model not in MODELS:
         raise InputError(f"--model '{model}' is unknown, known are {', '.join(MODELS)}.")
@@ -169,7 +178,7 @@ def base_settings(preset: str | None, model: str | None, story: Storyboard | Non
             raise InputError(
                 "a story is drawn by the model pocket with its own settings; leave out --preset and --model."
             )
-        return _of_story(story, model)
+        return _of_story(story.overridden(changes) if changes else story, model)
     name = preset or {"pocket": "pocket", "wan-2.1-1.3b": "wan"}.get(model or "", "paper-multi-shot")
     if name not in GEOMETRIES:
         raise InputError(f"--preset '{name}' is unknown, known are {', '.join(GEOMETRIES)}.")
@@ -178,7 +187,21 @@ def base_settings(preset: str | None, model: str | None, story: Storyboard | Non
         size = replace(size, heads=12, head_dim=128, layers=30)
     elif model == "pocket":  # a preset changes its attention, not its stream
         size = replace(_pocket_geometry(), layers=_pocket_layers())
-    return Settings(preset=name, config=MoCConfig.preset(name), shots=size.shots, geometry=size, model=model)
+    return Settings(preset=name, config=_attention(name, changes or {}), shots=size.shots, geometry=size, model=model)
+
+
+def _attention(preset: str, changes: Mapping[str, str]) -> MoCConfig:
+    """The preset with changed values, which are read as those of a story are."""
+    if not changes:
+        return MoCConfig.preset(preset)
+    for key in changes:
+        if not key.startswith("attention.") or key == "attention.preset":
+            raise InputError(f"--set {key}: without a story only attention can be set, such as attention.top_k=3.")
+    from moc.storyboard import Storyboard
+
+    # joint: nothing is streamed, so nothing forbids attention that looks ahead
+    told = {"version": 1, "shots": [{"prompt": "-"}], "sampling": {"mode": "joint"}, "attention": {"preset": preset}}
+    return Storyboard.from_dict(told).overridden(changes).attention.config()
 
 
 def make_settings(
@@ -211,6 +234,8 @@ def make_settings(
             if given is not None:
                 raise InputError(f"{name} can't be used with a story, which has its own shots.")
     if base.model is not None:
+        if rest.get("backward"):
+            raise InputError("--backward can't be used with --model, whose denoising step is a forward pass.")
         for name, value in (("--heads", heads), ("--head-dim", head_dim), ("--layers", layers)):
             if value is not None:
                 raise InputError(f"{name} can't be used with --model {base.model}, which has its own.")
@@ -291,9 +316,12 @@ def dense_names(text: str) -> tuple[str, ...]:
     """`dense,fa2` as names.
 
     Raises:
-        InputError: an empty name, or one twice.
+        InputError: a name that is none of `DENSE`, or one twice.
     """
-    names: Sequence[str] = [part.strip() for part in text.split(",")]
-    if not all(names) or len({*names}) < len(names):
-        raise InputError(f"--against '{text}' must name dense kernels, each once, such as dense,fa2.")
+    names = [part.strip() for part in text.split(",")]
+    for name in names:
+        if name not in DENSE:
+            raise InputError(f"--against: unknown dense kernel '{name}', known are {', '.join(DENSE)}.")
+    if len({*names}) < len(names):
+        raise InputError(f"--against '{text}' names a kernel twice.")
     return tuple(names)

@@ -1,8 +1,8 @@
 """How time and memory are measured: medians of repeated calls, device events on CUDA, and what the machine can do.
 
 A call is repeated after one that is not counted (the one whose memory is measured), until two seconds are used or
-twenty repeats are made, never fewer than three. Peak memory is that of the process during one call on CPU (Linux tells
-it), of the allocator on CUDA.
+twenty repeats are made, never fewer than three; a call of over five seconds is timed once. Peak memory is that of the
+process during one call on CPU (Linux tells it), of the allocator on CUDA.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import ctypes
 import platform
 import statistics
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from torch import Tensor
 
 BUDGET_S = 2.0
 LEAST, MOST = 3, 20
+LONG_S = 5.0
 MIB = 1 << 20
 
 
@@ -37,6 +38,8 @@ class Timing:
     @staticmethod
     def of(seconds: list[float]) -> Timing:
         """The summary of single times."""
+        if len(seconds) == 1:
+            return Timing(seconds[0] * 1e3, seconds[0] * 1e3, seconds[0] * 1e3, 1)
         low, median, high = statistics.quantiles(seconds, n=4, method="inclusive")
         return Timing(median * 1e3, low * 1e3, high * 1e3, len(seconds))
 
@@ -47,10 +50,18 @@ def measure(run: Callable[[], object], device: torch.device, *, warm: bool = Fal
         run()
     synchronize(device)
     seconds: list[float] = []
-    began = time.perf_counter()
-    while len(seconds) < LEAST or (len(seconds) < MOST and time.perf_counter() - began < BUDGET_S):
+    while more(seconds):
         seconds.append(once(run, device))
     return Timing.of(seconds)
+
+
+def more(seconds: Sequence[float]) -> bool:
+    """Whether a call whose times so far are these should be timed again."""
+    if not seconds:
+        return True
+    if seconds[0] > LONG_S or len(seconds) >= MOST:
+        return False
+    return len(seconds) < LEAST or sum(seconds) < BUDGET_S
 
 
 def once(run: Callable[[], object], device: torch.device) -> float:

@@ -2,26 +2,16 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from moc.errors import InputError
 from moc.route_map.findings import Report
 from moc.route_map.load import RouteMap, shares
+from moc.saving import check_plot, save_figure
 
-ENDINGS = (".png", ".svg")
 _INK, _LOOP = "#222222", "#e4007f"
-
-
-def check_plot(path: Path) -> None:
-    """Raises InputError for an unknown ending, or without matplotlib."""
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"--plot {path}: the name must end in one of {', '.join(ENDINGS)}.")
-    if not find_spec("matplotlib"):
-        raise InputError("--plot needs the package matplotlib: pip install matplotlib.")
 
 
 def draw(reports: list[tuple[str, Report]], path: Path) -> None:
@@ -42,7 +32,7 @@ def draw(reports: list[tuple[str, Report]], path: Path) -> None:
     if len(reports) == 1:
         _chunks(axes[1], reports[0][1])
     figure.suptitle(reports[0][1].route_map.title, fontsize=11, color=_INK)
-    _save(figure, path)
+    save_figure(figure, path, dpi=130)
 
 
 def draw_change(change: np.ndarray, route_map: RouteMap, path: Path) -> None:
@@ -56,7 +46,7 @@ def draw_change(change: np.ndarray, route_map: RouteMap, path: Path) -> None:
     _numbers(axes, change, most, signed=True)
     _ticks(axes, route_map)
     axes.set_title("change of shares", fontsize=10, color=_INK)
-    _save(figure, path)
+    save_figure(figure, path, dpi=130)
 
 
 def _figure(panels: int) -> Any:
@@ -113,11 +103,3 @@ def _chunks(axes: Any, report: Report) -> None:
     axes.set_yticks(middle, numbers, fontsize=7)
     axes.tick_params(length=0)
     axes.set_title("chunk by chunk (root of the share)", fontsize=10, color=_INK)
-
-
-def _save(figure: Any, path: Path) -> None:
-    from moc.run.files import atomic
-
-    metadata = {"Date": None} if path.suffix.lower() == ".svg" else {"Software": None}
-    with atomic(path) as temporary:
-        figure.savefig(temporary, format=path.suffix[1:].lower(), dpi=130, metadata=metadata)

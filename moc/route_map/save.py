@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from pathlib import Path
 from typing import Any
@@ -15,18 +13,14 @@ from moc.route_map.counts import Chunk
 from moc.route_map.findings import Report
 from moc.route_map.load import RouteMap, shares
 from moc.route_map.query import Answer
+from moc.saving import check_table, write_table
 
 ENDINGS = (".csv", ".json", ".parquet")
 
 
 def check_save(path: Path) -> None:
-    """Raises InputError for an unknown ending, or parquet without a package that writes it."""
-    from importlib.util import find_spec
-
-    if path.suffix.lower() not in ENDINGS:
-        raise InputError(f"--save {path}: the name must end in one of {', '.join(ENDINGS)}.")
-    if path.suffix.lower() == ".parquet" and not find_spec("pyarrow") and not find_spec("fastparquet"):
-        raise InputError("--save: parquet needs the package pyarrow; install it, or save as .csv or .json.")
+    """Refuses what can't be saved, before any work; raises InputError as `moc.saving.check_table`."""
+    check_table(path, ENDINGS)
 
 
 def as_dict(report: Report) -> dict[str, Any]:
@@ -117,24 +111,13 @@ def rows(report: Report) -> list[dict[str, Any]]:
 
 def write(report: Report, path: Path) -> None:
     """Write the report whole or not at all: everything as .json, the pairs of shots otherwise."""
-    from moc.run.files import atomic, write_bytes, write_json
+    from moc.run.files import write_json
 
     check_save(path)
-    ending = path.suffix.lower()
-    if ending == ".json":
+    if path.suffix.lower() == ".json":
         write_json(path, as_dict(report))
-    elif ending == ".parquet":
-        import pandas as pd
-
-        with atomic(path) as temporary:
-            pd.DataFrame(rows(report)).to_parquet(temporary)
     else:
-        text = io.StringIO()
-        table = rows(report)
-        writer = csv.DictWriter(text, fieldnames=list(table[0]), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(table)
-        write_bytes(path, text.getvalue().encode())
+        write_table(rows(report), path)
 
 
 def change(before: Report, after: Report) -> np.ndarray:

@@ -51,13 +51,14 @@ def test_counts_alone() -> None:
 
 def test_measured_on_the_cpu() -> None:
     said: list[tuple[str, float]] = []
-    report = profile(toy(against=("dense", "math")), "cpu", lambda label, share: said.append((label, share)))
+    report = profile(toy(against=("dense", "torch", "math")), "cpu", lambda label, share: said.append((label, share)))
     row = report["rows"][1]
     assert row["notes"] == []
     assert row["speedup"] == pytest.approx(row["latency_dense_ms"] / row["latency_moc_ms"])
     assert row["share_reached"] == pytest.approx(row["speedup"] / row["flops_ratio"])
     assert row["tflops_dense"] == pytest.approx(row["flops_dense"] / row["latency_dense_ms"] / 1e9)
-    assert set(row["against_ms"]) == {"dense", "math"}
+    assert set(row["against_ms"]) == {"dense", "torch", "math"}
+    assert report["machine"]["dense_kernels"]["dense"] == "torch's choice"
     assert set(row["latency_parts_ms"]) == set(PARTS)
     assert all(row["latency_parts_ms"][name] > 0 for name in ("pool", "route", "plan", "own", "routed", "merge"))
     assert row["sparsity_measured"] == pytest.approx(row["sparsity"], abs=1e-3)
@@ -115,7 +116,11 @@ def test_what_does_not_fit_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None
 
 @pytest.mark.parametrize(
     ("options", "said"),
-    [({"against": ("fa9",)}, "unknown dense kernel 'fa9'"), ({"backend": "triton"}, "--backend triton: .*needs")],
+    [
+        ({"against": ("fa9",)}, "unknown dense kernel 'fa9'"),
+        ({"against": ("fa2",)}, "--against fa2: FlashAttention-2 does not run here"),
+        ({"backend": "triton"}, "--backend triton: .*needs"),
+    ],
 )
 def test_what_the_machine_does_not_have(options: dict[str, Any], said: str) -> None:
     with pytest.raises(InputError, match=said):

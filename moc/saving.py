@@ -1,0 +1,74 @@
+"""What commands save: which endings are allowed, and flat tables as csv or parquet, whole or not at all. Torch-free."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from moc.errors import InputError
+
+PICTURES = (".png", ".svg")
+
+
+def check_ending(path: Path, endings: Sequence[str], option: str) -> None:
+    """Raises InputError for a file whose ending is none of `endings`; `option` is what named it."""
+    if path.suffix.lower() not in endings:
+        raise InputError(f"{option} {path}: the name must end in one of {', '.join(endings)}.")
+
+
+def check_table(path: Path, endings: Sequence[str]) -> None:
+    """Refuses what can't be saved, before any work.
+
+    Raises:
+        InputError: an unknown ending, or parquet without a package that writes it.
+    """
+    check_ending(path, endings, "--save")
+    if path.suffix.lower() == ".parquet" and not find_spec("pyarrow") and not find_spec("fastparquet"):
+        others = " or ".join(ending for ending in endings if ending != ".parquet")
+        raise InputError(f"--save {path}: parquet needs the package pyarrow; pip install pyarrow, or save as {others}.")
+
+
+def check_plot(path: Path) -> None:
+    """Refuses what can't be drawn, before any work.
+
+    Raises:
+        InputError: an ending that is none of `PICTURES`, or no matplotlib.
+    """
+    check_ending(path, PICTURES, "--plot")
+    if not find_spec("matplotlib"):
+        raise InputError("--plot needs the package matplotlib: pip install matplotlib.")
+
+
+def write_table(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Writes rows, which all have the same keys, as .parquet or else as csv.
+
+    Raises:
+        InputError: a place that can't be written. MocError: a full disk.
+    """
+    from moc.run.files import atomic, write_bytes
+
+    if path.suffix.lower() == ".parquet":
+        import pandas as pd
+
+        with atomic(path) as temporary:
+            pd.DataFrame(rows).to_parquet(temporary)
+        return
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    write_bytes(path, text.getvalue().encode())
+
+
+def save_figure(figure: Any, path: Path, dpi: int) -> None:
+    """Saves a matplotlib figure without its date: the same data gives the same bytes."""
+    from moc.run.files import atomic
+
+    ending = path.suffix[1:].lower()
+    metadata = {"Date": None} if ending == "svg" else {"Software": None}
+    with atomic(path) as temporary:
+        figure.savefig(temporary, format=ending, dpi=dpi, metadata=metadata)
