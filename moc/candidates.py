@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
+from moc.patterns import PATTERNS
 
 
 @dataclass(frozen=True)
@@ -50,18 +51,35 @@ class Candidates:
         rows = zip((last - counts).tolist(), last.tolist(), values.tolist(), strict=True)
         return tuple((a, b, n, bool(gap[a:b].any())) for a, b, n in rows)
 
+    @cached_property
+    def exact_runs(self) -> tuple[tuple[int, int, int, int, int], ...]:
+        """Runs of rows first:last with the same candidates: limit, low and high."""
+        if not len(self.limit):
+            return ()
+        table = torch.stack([self.limit, self.low, self.high], 1).cpu()
+        values, counts = table.unique_consecutive(dim=0, return_counts=True)
+        last = counts.cumsum(0)
+        rows = zip((last - counts).tolist(), last.tolist(), values.tolist(), strict=True)
+        return tuple((a, b, *found) for a, b, found in rows)
+
 
 def candidates_of(
     layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int] | None, device: torch.device
 ) -> Candidates:
     """What rows start:stop of a stream may pick, the whole stream when None; built once per layout and setting.
 
-    A video row may pick every video chunk but its mandatory ones and, when causal, those of later shots.
+    A video row may pick every video chunk but its mandatory ones and, when causal, those of later shots; under a
+    pattern that the layout decides no row picks anything.
+
+    Raises:
+        ValueError: an own link narrower than the shot, or no causal mask, on a layout with a history of its own, where
+            a row would reach other copies of itself.
     """
     start, stop = (0, layout.length) if q_range is None else q_range
     reach = {"shot": None, "chunk": 0, "window": config.window_chunks}[config.intra]
-    key = ("candidates", config.causal, reach, start, stop, device)
-    return layout.cached(key, lambda: _build(layout.to("cpu"), config.causal, reach, start, stop, device))
+    fixed = PATTERNS[config.pattern].kind == "fixed"
+    key = ("candidates", config.causal, reach, fixed, start, stop, device)
+    return layout.cached(key, lambda: _build(layout.to("cpu"), config.causal, reach, fixed, start, stop, device))
 
 
 def video_chunks(layout: TokenLayout, device: torch.device) -> Tensor:
@@ -71,13 +89,20 @@ def video_chunks(layout: TokenLayout, device: torch.device) -> Tensor:
 
 
 def _build(
-    layout: TokenLayout, causal: bool, reach: int | None, start: int, stop: int, device: torch.device
+    layout: TokenLayout, causal: bool, reach: int | None, fixed: bool, start: int, stop: int, device: torch.device
 ) -> Candidates:
     limit, low, high = torch.zeros(3, layout.num_chunks, dtype=torch.int32)  # text picks nothing
-    for number in layout.shot_numbers:
+    if layout.history is not None and not fixed and not (causal and reach is None):
+        raise ValueError(
+            f"a layout with a history of its own needs intra 'shot' and causal true, got causal {causal} and an own "
+            "link " + ("of the whole shot" if reach is None else f"of {2 * reach + 1} chunks")
+        )
+    for number in () if fixed else layout.shot_numbers:
         chunks, own = slice(*layout.video_chunks(number)), layout.video_ranks(number)
         if causal and reach is None:
-            limit[chunks] = low[chunks] = high[chunks] = own[0]
+            before = layout.shots_before(number)
+            end = layout.video_ranks(layout.shot_numbers[before - 1])[1] if before else 0
+            limit[chunks] = low[chunks] = high[chunks] = end
             continue
         limit[chunks] = own[1] if causal else layout.num_video_chunks
         rank = torch.arange(*own)

@@ -19,14 +19,14 @@ class PatternInfo:
         name: as in `MoCConfig.pattern`.
         summary: what a video token attends besides its mandatory links, in a line.
         source: where the idea was published.
-        kind: "chosen" by every query, "fixed" by the layout alone, or "none" where nothing is added.
+        kind: "chosen" by queries, or "fixed" by the layout alone.
         needs: what must hold, in a line; empty where it runs everywhere.
     """
 
     name: str
     summary: str
     source: str
-    kind: Literal["chosen", "fixed", "none"]
+    kind: Literal["chosen", "fixed"]
     needs: str = ""
 
 
@@ -68,7 +68,7 @@ _ALL = (
         "local",
         "nothing: its own shot and its text",
         "a model without memory",
-        "none",
+        "fixed",
     ),
     PatternInfo(
         "first-frame",

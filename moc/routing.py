@@ -125,6 +125,9 @@ def route(
 ) -> Routing:
     """Picks up to `config.top_k` chunks for every video query of every head (Eq. 3, causal mask of sec. 3.2).
 
+    That is pattern "moc"; under another `config.pattern` its file in `moc.attention.patterns` picks, or nothing is to
+    be picked and the routing has width 0.
+
     A video query may pick any video chunk outside its mandatory links and, when causal, not of a later shot. Scores
     are float32 dot products of query and descriptor, unscaled; ties go to the lowest chunk id.
 
@@ -142,18 +145,26 @@ def route(
         batch_offset: global index of batch row 0, where the batch is split over devices.
 
     Returns:
-        Routing of width `top_k`, or `top_k + drop_in_max` where drop-in acts. Best chunk first.
+        Routing of width `top_k`, or `top_k + drop_in_max` where drop-in acts, best chunk first; for "moc-uniform" a
+        multiple of that, since a block may lie in several chunks.
 
     Raises:
         ValueError: shapes, ranges or chunk sizes don't fit together; the sentence gives both values.
     """
+    from moc.attention import patterns  # which imports this module
+
     start, stop = resolve_range(layout, q_range)
     if config.chunk_tokens != layout.chunk_tokens:
         raise ValueError(
             f"the layout is cut into chunks of {layout.chunk_tokens}, the config asks for {config.chunk_tokens}"
         )
+    refused = patterns.refusal(layout, config, (start, stop))
+    if refused:
+        raise ValueError(refused)
     if q_BHLD.ndim != 4 or q_BHLD.shape[2] != stop - start:
         raise ValueError(f"queries must be [B, H, {stop - start}, D], got {list(q_BHLD.shape)}")
+    if patterns.is_fixed(config):  # nothing is left to choose
+        return Routing(q_BHLD.new_empty(*q_BHLD.shape[:3], 0, dtype=torch.int32))
     if descriptors is None:
         if k_BHLD is None:
             raise ValueError("route needs the keys or their descriptors, got neither")
@@ -172,24 +183,32 @@ def route(
         keys = descriptors.detach()
         if len(table) < layout.num_chunks:
             keys = keys.index_select(2, table)
-        if seed is None and _fused(q_BHLD, config.top_k):
+        own = config.pattern in ("moc", "moc-no-causal")
+        if own and seed is None and _fused(q_BHLD, config.top_k):
             return Routing(_choose_fused(q_BHLD.detach(), keys, candidates, config.top_k, table))
-        chosen = _choose(q_BHLD.detach(), keys, candidates, config.top_k)
-        ranks = chosen
-        if seed is not None:
-            draw = Draw.of(
-                seed=seed,
-                layer=layer,
-                batch=(batch_offset, batch_offset + batch),
-                heads=(head_offset, head_offset + heads),
-                rows=(start, stop),
-                device=table.device,
+
+        def draw(seed: int) -> Draw:
+            ranges = (batch_offset, batch_offset + batch), (head_offset, head_offset + heads), (start, stop)
+            return Draw.of(
+                seed=seed, layer=layer, batch=ranges[0], heads=ranges[1], rows=ranges[2], device=table.device
             )
+
+        def drops(chosen: Tensor, draw: Draw, candidates: Candidates) -> Tensor:
+            ranks = chosen
             if config.drop_off_max > 0:
                 ranks = drop_off(chosen, draw, config.drop_off_max)
             if config.drop_in_rate > 0 and config.drop_in_max > 0:
                 added = drop_in(chosen, draw, config.drop_in_rate, config.drop_in_max, candidates)
                 ranks = torch.cat([ranks, added], -1)
+            return ranks
+
+        q = q_BHLD.detach()
+        if own:
+            ranks = _choose(q, keys, candidates, config.top_k)
+            ranks = ranks if seed is None else drops(ranks, draw(seed), candidates)
+        else:
+            ask = patterns.Ask(q, keys, candidates, layout, config, (start, stop), _choose, drops, draw, seed)
+            ranks = patterns.choose(ask)
         if not len(table):
             return Routing(ranks.int())
         return Routing(torch.where(ranks >= 0, table[ranks.clamp(min=0)], NONE).int())

@@ -234,8 +234,7 @@ def _fa2_backward(
 
 
 def _everything(q: Tensor, k: Tensor) -> Mandatory:
-    none = torch.empty(0, dtype=torch.int64)
-    return Mandatory((Group(0, q.shape[2], ((0, k.shape[2]),)),), none, none, none)
+    return Mandatory((Group(0, q.shape[2], ((0, k.shape[2]),)),), q.device)
 
 
 def _plain_forward(q: Tensor, k: Tensor, v: Tensor, scale: float) -> tuple[Tensor, Tensor]:

@@ -30,6 +30,9 @@ def mandatory_forward(
     q_BHQD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, links: Mandatory, scale: float
 ) -> tuple[Tensor, Tensor]:
     """[B, H, Lq, D] outputs in the inputs' dtype and [B, H, Lq] float32 LSE of the mandatory part."""
+    if links.slabs:
+        parts = [_one_slab(q_BHQD[:, :, rows], k_BHLD, v_BHLD, slab, scale) for rows, slab in links.slabs]
+        return _joined([out for out, _ in parts], 2), _joined([lse for _, lse in parts], 2)
     batch, heads, rows, _ = q_BHQD.shape
     kernel = own_kernel(q_BHQD, equal=True) if links.equal else "fa2"
     if kernel != "fa2":
@@ -60,6 +63,13 @@ def mandatory_backward(
     dv_BHLD: Tensor,
 ) -> Tensor:
     """Adds key and value gradients to the float32 tensors given, returns [B, H, Lq, D] query gradients."""
+    if links.slabs:
+        dqs = []
+        for at, slab in links.slabs:
+            q, dout, out, lse = (x[:, :, at] for x in (q_BHQD, dout_BHQD, out_BHQD, lse_BHQ))
+            dlse = None if dlse_BHQ is None else dlse_BHQ[:, :, at]
+            dqs.append(_one_slab_backward(q, dout, out, lse, dlse, k_BHLD, v_BHLD, slab, scale, dk_BHLD, dv_BHLD))
+        return _joined(dqs, 2)
     batch, heads, rows, _ = q_BHQD.shape
     kernel = _backward_kernel(q_BHQD, links, dlse_BHQ is not None)
     if kernel != "fa2":
@@ -88,6 +98,36 @@ def mandatory_backward(
             else:
                 total[part].index_add_(2, links.key_index, packed.to(total.dtype))
     return _joined(dqs).transpose(1, 2)
+
+
+def _one_slab(q: Tensor, k: Tensor, v: Tensor, links: Mandatory, scale: float) -> tuple[Tensor, Tensor]:
+    """The part of `mandatory_forward` of one slab; a single group, which may attend all keys, runs as a plain batch."""
+    kernel = own_kernel(q, equal=True) if len(links.groups) == 1 and not links.equal else "fa2"
+    if kernel == "fa2":
+        return mandatory_forward(q, k, v, links, scale)
+    keys, values = (x.index_select(2, links.key_index) for x in (k, v))
+    return dense.KERNELS[kernel].forward(q, keys, values, scale)
+
+
+def _one_slab_backward(
+    q: Tensor, dout: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, k: Tensor, v: Tensor, links: Mandatory,
+    scale: float, dk_BHLD: Tensor, dv_BHLD: Tensor,
+) -> Tensor:  # fmt: skip
+    """The part of `mandatory_backward` of one slab."""
+    stable = torch.are_deterministic_algorithms_enabled()
+    kernel = "fa2"
+    if len(links.groups) == 1 and not links.equal:
+        kernel = own_kernel(q, equal=True, backward=True, deterministic=stable, lse=dlse is not None)
+    if kernel == "fa2":
+        return mandatory_backward(q, k, v, dout, out, lse, dlse, links, scale, dk_BHLD, dv_BHLD)
+    keys, values = (x.index_select(2, links.key_index) for x in (k, v))
+    dq, dk, dv = dense.KERNELS[kernel].backward(dout, q, keys, values, out, lse, dlse, scale, stable)
+    at = 0
+    for a, b in links.groups[0].keys:
+        dk_BHLD[:, :, a:b] += dk[:, :, at : at + b - a]
+        dv_BHLD[:, :, a:b] += dv[:, :, at : at + b - a]
+        at += b - a
+    return dq
 
 
 def _backward_kernel(q: Tensor, links: Mandatory, lse: bool) -> str:

@@ -7,7 +7,9 @@ Under "own" text links and the own-shot link a row of this picture is one group,
     shot 1      #      #       #
     shot 2      #                      #       #
 
-Groups tile the query rows in order, so packed queries are the stream itself.
+Groups tile the query rows in order, so packed queries are the stream itself. Patterns that the layout decides
+(`moc.attention.patterns`) add their keys to the groups; then there may be many more keys than tokens, and `slabs` cuts
+the groups into parts that are packed one after another.
 """
 
 from __future__ import annotations
@@ -15,12 +17,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from moc.attention import patterns
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
@@ -43,19 +46,55 @@ class Group:
 
 @dataclass(frozen=True)
 class Mandatory:
-    """All groups of a query range, with the index tables of a packed call.
+    """All groups of a query range, with the index tables of a packed call, made on first use.
 
     Attributes:
         groups: the groups; together they tile the query range.
-        key_index: [P] int64 stream positions of the packed keys, group after group.
-        q_edges: [G + 1] int64 start of each group among the query rows.
-        k_edges: [G + 1] int64 start of each group among the packed keys.
+        device: where the tables live.
+        room: most packed keys of one call, None for no limit.
     """
 
     groups: tuple[Group, ...]
-    key_index: Tensor
-    q_edges: Tensor
-    k_edges: Tensor
+    device: torch.device
+    room: int | None = None
+
+    @cached_property
+    def key_index(self) -> Tensor:
+        """[P] int64 stream positions of the packed keys, group after group."""
+        runs = [torch.arange(a, b) for group in self.groups for a, b in group.keys]
+        return torch.cat([torch.zeros(0, dtype=torch.int64), *runs]).to(self.device)
+
+    @cached_property
+    def q_edges(self) -> Tensor:
+        """[G + 1] int64 start of each group among the query rows."""
+        return self._edges([g.q_stop - g.q_start for g in self.groups])
+
+    @cached_property
+    def k_edges(self) -> Tensor:
+        """[G + 1] int64 start of each group among the packed keys."""
+        return self._edges([g.num_keys for g in self.groups])
+
+    def _edges(self, sizes: list[int]) -> Tensor:
+        return torch.tensor([0, *accumulate(sizes)], dtype=torch.int64).to(self.device)
+
+    @cached_property
+    def slabs(self) -> tuple[tuple[slice, Mandatory], ...]:
+        """Neighbouring groups that are packed together, and their query rows, counted from the first group's."""
+        if self.room is None or not self.groups:
+            return ()
+        parts: list[list[Group]] = [[]]
+        packed = 0
+        for group in self.groups:
+            if parts[-1] and packed + group.num_keys > self.room:
+                parts.append([])
+                packed = 0
+            parts[-1].append(group)
+            packed += group.num_keys
+        first = self.groups[0].q_start
+        return tuple(
+            (slice(part[0].q_start - first, part[-1].q_stop - first), Mandatory(tuple(part), self.device))
+            for part in parts
+        )
 
     @cached_property
     def key_run(self) -> tuple[int, int] | None:
@@ -79,35 +118,50 @@ class Mandatory:
 
 
 def mandatory(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int], device: torch.device) -> Mandatory:
-    """The mandatory links of query rows start:stop, built once per layout, setting and device."""
+    """The mandatory links of query rows start:stop and, under a pattern that the layout decides, its links too; built
+    once per layout, setting and device."""
     reach = {"shot": None, "chunk": 0, "window": config.window_chunks}[config.intra]
-    key: tuple[Any, ...] = ("mandatory", reach, config.text_links, q_range, device)
-    return layout.cached(key, lambda: _build(layout, reach, config.text_links == "all", q_range, device))
+    fixed = (config.pattern, config.causal) if patterns.is_fixed(config) else None
+    key: tuple[Any, ...] = ("mandatory", reach, config.text_links, fixed, q_range, device)
+    return layout.cached(key, lambda: _build(layout, config, reach, q_range, device))
 
 
 def _build(
-    layout: TokenLayout, reach: int | None, all_text: bool, q_range: tuple[int, int], device: torch.device
+    layout: TokenLayout, config: MoCConfig, reach: int | None, q_range: tuple[int, int], device: torch.device
 ) -> Mandatory:
     start, stop = q_range
     groups = []
-    for group in _groups(layout, reach, all_text):
+    fixed = patterns.is_fixed(config) and config.pattern != "local"
+    all_text = config.text_links == "all"
+    for group in _with_fixed(layout, config, reach, all_text) if fixed else _groups(layout, reach, all_text):
         a, b = max(group.q_start, start), min(group.q_stop, stop)
         if a < b:
             groups.append(Group(a, b, group.keys))
-    runs = [torch.arange(a, b) for group in groups for a, b in group.keys]
-    zero = torch.zeros(1, dtype=torch.int64)
-    q_sizes = torch.tensor([g.q_stop - g.q_start for g in groups], dtype=torch.int64)
-    k_sizes = torch.tensor([g.num_keys for g in groups], dtype=torch.int64)
-    return Mandatory(
-        groups=tuple(groups),
-        key_index=torch.cat([zero[:0], *runs]).to(device),
-        q_edges=torch.cat([zero, q_sizes.cumsum(0)]).to(device),
-        k_edges=torch.cat([zero, k_sizes.cumsum(0)]).to(device),
-    )
+    return Mandatory(tuple(groups), device, room=max(1 << 16, layout.length) if fixed else None)
+
+
+def _with_fixed(layout: TokenLayout, config: MoCConfig, reach: int | None, all_text: bool) -> Iterator[Group]:
+    """Every group of the stream, cut where a fixed pattern's rows are and with its keys."""
+    added = {a: (b, keys) for n in layout.shot_numbers for a, b, keys in patterns.fixed_links(layout, config, n)}
+    videos = dict(layout.video_range(n) for n in layout.shot_numbers)
+    inside: tuple[int, int] = (0, 0)  # rows of the pattern's current run, and its keys
+    keys: list[tuple[int, int]] = []
+    for group in _groups(layout, reach, all_text):
+        at = group.q_start
+        while at < group.q_stop:
+            if at in added:
+                inside, keys = (at, added[at][0]), added[at][1]
+            if inside[0] <= at < inside[1]:
+                end = min(group.q_stop, inside[1])
+                yield Group(at, end, _union([*group.keys, *keys]))
+            else:  # text: up to the next video
+                end = min([group.q_stop, *(v for v in videos if at < v < group.q_stop)])
+                yield Group(at, end, group.keys)
+            at = end
 
 
 def _groups(layout: TokenLayout, reach: int | None, all_text: bool) -> Iterator[Group]:
-    """Every group of the stream. `reach` counts neighbour chunks of the own link, None for the whole shot."""
+    """Every group of the mandatory links. `reach` counts neighbour chunks of the own link, None for the whole shot."""
     edges = layout.chunk_edges()
     text = (0, layout.global_text)
     texts = [text, *(layout.caption_range(number) for number in layout.shot_numbers)]

@@ -10,12 +10,13 @@ import math
 import torch
 from torch import Tensor
 
+from moc.attention import patterns
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
 
 def mandatory_mask(layout: TokenLayout, config: MoCConfig, start: int, stop: int) -> Tensor:
-    """[stop - start, L] bool: which keys each query row attends whatever is routed (sec. 3.2)."""
+    """[stop - start, L] bool: which keys each query row attends whatever is routed (sec. 3.2), patterns included."""
     q = slice(start, stop)
     text, shot, chunk = layout.is_text, layout.shot_ids, layout.chunk_ids
     q_text, k_text = text[q, None], text[None, :]
@@ -30,7 +31,9 @@ def mandatory_mask(layout: TokenLayout, config: MoCConfig, start: int, stop: int
         reach = config.window_chunks if config.intra == "window" else 0
         near = (chunk[q, None] - chunk[None, :]).abs() <= reach
         own = same_shot & (q_text | near)
-    return to_text | (own & ~k_text)
+    seen = to_text | (own & ~k_text)
+    fixed = patterns.fixed_mask(layout, config, (start, stop))
+    return seen if fixed is None else seen | fixed
 
 
 def routed_mask(layout: TokenLayout, indices: Tensor) -> Tensor:
