@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from moc_cli.compare import compare
 from moc_cli.console import INTERRUPTED, Verb, Verbs, guarded
 from moc_cli.doctor import doctor
 from moc_cli.generate import generate
@@ -49,6 +50,7 @@ def _root(
 app.command("generate", cls=Verb)(guarded(generate))
 app.command("profile", cls=Verb)(guarded(profile))
 app.command("route-map", cls=Verb)(guarded(route_map))
+app.command("compare", cls=Verb)(guarded(compare))
 app.command("train", cls=Verb)(guarded(train))
 app.command("schema", cls=Verb)(guarded(schema))
 app.command("import", cls=Verb)(guarded(import_))

@@ -1,1 +1,1 @@
-"""Measurements of generated video."""
+"""Measurements of generated video, a file each; `moc.metrics.metric.Metric` says what each number means."""

@@ -1,0 +1,67 @@
+"""`Metric`: what a number means, so that no table shows one without its range, direction and source."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Direction = Literal["higher", "lower", "neither"]
+OURS = "ours"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """One number of a video.
+
+    Attributes:
+        key: its name in JSON, files and `--metrics`.
+        heading: of its column, at most two short lines.
+        says: one sentence.
+        low, high: what it can be at least and at most; None for no bound.
+        better: which direction is good; "neither" where more is not better.
+        source: "ours", or the paper or package it comes from.
+        form: how a value is written, as a format of one number.
+        unit: of the value as stored; empty for a share or a score.
+    """
+
+    key: str
+    heading: str
+    says: str
+    low: float | None
+    high: float | None
+    better: Direction
+    source: str = OURS
+    form: str = "{:.3f}"
+    unit: str = ""
+
+    @property
+    def name(self) -> str:
+        """The heading on one line."""
+        return self.heading.replace("-\n", "").replace("\n", " ")
+
+    @property
+    def range(self) -> str:
+        """`0 to 1`, `0 and up`, `any`."""
+        if self.low is None:
+            return "any"
+        return f"{self.low:g} and up" if self.high is None else f"{self.low:g} to {self.high:g}"
+
+    def show(self, value: float | None) -> str:
+        """A value as a table has it; `-` where there is none."""
+        return "-" if value is None else self.form.format(value)
+
+    def show_half(self, interval: list[float]) -> str:
+        """Half the width of an interval, as `±0.3`."""
+        return f"±{self.form.format((interval[1] - interval[0]) / 2).removesuffix('%')}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON and pages."""
+        return {
+            "key": self.key,
+            "heading": self.name,
+            "says": self.says,
+            "range": self.range,
+            "better": self.better,
+            "source": self.source,
+            "unit": self.unit or None,
+        }

@@ -1,0 +1,93 @@
+"""Progress of a comparison on stderr: a bar an arm, a line when it is done, every note once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING
+
+from moc_cli.console import clock
+from moc_cli.progress import RenderProgress
+
+if TYPE_CHECKING:
+    from moc.backbones.base import Plan
+    from moc.compare import Arm
+    from moc.run.state import ShotNote
+
+
+class CompareProgress:
+    """All drawings of a comparison, then the measuring of each."""
+
+    def __init__(self, quiet: bool, total: int) -> None:
+        self.quiet = quiet
+        self.total = total
+        self.said: set[str] = set()
+        self._begun = 0
+        self._arm: _ArmProgress | None = None
+
+    def __enter__(self) -> CompareProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._arm is not None:
+            self._arm.__exit__(kind, error, trace)
+
+    def listener(self, arm: Arm, seed: int) -> _ArmProgress:
+        """Who hears of the drawing of an arm with a seed."""
+        self._end_arm()
+        self._begun += 1
+        self._arm = _ArmProgress(self, f"{arm.label}, seed {seed} ({self._begun}/{self.total})")
+        return self._arm
+
+    def measuring(self, label: str) -> None:
+        """The metrics of a run are being computed."""
+        self._end_arm()
+        if self._arm is None:
+            self._arm = _ArmProgress(self, "measuring")
+            self._arm.start("measuring", 1)
+        self._arm.waiting(f"measuring {label}")
+
+    def _end_arm(self) -> None:
+        if self._arm is not None and self._arm.drawing:
+            self._arm.done()
+            self._arm = None
+
+
+class _ArmProgress(RenderProgress):
+    """One drawing: the bar of a render without a line a shot."""
+
+    def __init__(self, whole: CompareProgress, label: str) -> None:
+        super().__init__(whole.quiet)
+        self.whole = whole
+        self.label = label
+        self.drawing = False
+        self._began = time.monotonic()
+
+    def planned(self, plan: Plan, work: Sequence[tuple[int, int]]) -> None:
+        self.drawing = True
+        super().planned(plan, work)
+
+    def update(self, label: str, completed: float | None = None) -> None:
+        super().update(f"{self.label}: {label}", completed)
+
+    def shot_done(self, note: ShotNote, seconds: float) -> None:
+        self._done += self._cost[note.number]
+        self.pace.reach(self._done / self._all)
+
+    def note(self, message: str) -> None:
+        if message not in self.whole.said:
+            self.whole.said.add(message)
+            super().note(message)
+
+    def done(self) -> None:
+        """The drawing is over."""
+        self._stop()
+        self.say(f"{self.label} done in {clock(time.monotonic() - self._began)}")
+
+    def waiting(self, label: str) -> None:
+        """Other words beside the spinner."""
+        if self._waiting is not None:
+            self._waiting.update(label)
