@@ -1,0 +1,176 @@
+"""Recall, chance and kappa against hand-computed cases and simulated readings of known memory; the bootstrap."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from moc.metrics.memory_agreement import (
+    UNREAD,
+    Estimate,
+    Tally,
+    chance,
+    entropy,
+    estimate,
+    kappa,
+    recall,
+    resamples,
+    tally,
+    uniform_distance,
+)
+
+
+def of(pairs: list[tuple[int, int, int]], stories: int, values: int) -> Tally:
+    """A tally of (story, first, later)."""
+    story, first, later = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
+    return tally(story, first, later, stories=stories, values=values)
+
+
+def numbers(counts: Tally, weights: np.ndarray | None = None) -> tuple[float, float, float]:
+    """Recall, chance and kappa, all stories counted once unless weighted."""
+    weights = np.ones((1, len(counts.pairs))) if weights is None else weights
+    return tuple(float(f(counts, weights)[0]) for f in (recall, chance, kappa))  # type: ignore[return-value]
+
+
+def test_by_hand() -> None:
+    """Three stories, 2 + 1 + 1 pairs: 3 of 4 agree; of the 10 combinations across stories, 5 agree.
+
+    Firsts are a: 0 0, b: 1, c: 0; later ones a: 0 1, b: 1, c: 0. First of a against later of b, c: 0/1 no, 0/0 yes,
+    twice; b against a, a, c: 1/0 no, 1/1 yes, 1/0 no; c against a, a, b: yes, no, no. That is 2 + 1 + 1 of 4 + 3 + 3.
+    """
+    counts = of([(0, 0, 0), (0, 0, 1), (1, 1, 1), (2, 0, 0)], 3, 2)
+    assert numbers(counts) == pytest.approx((0.75, 0.4, (0.75 - 0.4) / 0.6))
+
+
+def test_unreadable_agrees_with_nothing() -> None:
+    counts = of([(0, UNREAD, UNREAD), (1, 0, UNREAD), (2, 0, 0), (3, UNREAD, 0)], 4, 3)
+    # across stories: first 0 of 1 meets later 0 of 2 and 3, that of 2 meets the 0 of 3; 3 of 12
+    assert numbers(counts) == pytest.approx((0.25, 0.25, 0.0))
+
+
+@pytest.mark.parametrize("value", [0, 2])
+def test_a_model_that_always_draws_the_same_has_no_kappa(value: int) -> None:
+    """Free: first and later looks are all alike, recall is 1. Planted: firsts differ, recall is chance."""
+    free = of([(b, value, value) for b in range(9)], 9, 3)
+    assert numbers(free) == (1.0, 1.0, 0.0)
+    planted = of([(b, b % 3, value) for b in range(9)], 9, 3)
+    seen, by_chance, beyond = numbers(planted)
+    assert seen == pytest.approx(1 / 3)
+    assert by_chance == pytest.approx(1 / 3)
+    assert beyond == pytest.approx(0)
+
+
+def test_a_perfect_model_has_kappa_one() -> None:
+    assert numbers(of([(b, b % 4, b % 4) for b in range(12)], 12, 4))[::2] == (1.0, 1.0)
+
+
+def test_two_looks_at_one_story_are_no_chance() -> None:
+    """Pairs are shuffled between stories: with one story alone there is nothing to shuffle."""
+    seen, by_chance, beyond = numbers(of([(0, 1, 1), (0, 1, 1)], 1, 2))
+    assert seen == 1
+    assert math.isnan(by_chance)
+    assert math.isnan(beyond)
+
+
+def test_nothing_is_no_number() -> None:
+    counts = of([], 3, 2)
+    assert all(math.isnan(x) for x in numbers(counts))
+    assert math.isnan(estimate(recall(counts, resamples(3, draws=5))).value)
+    assert math.isnan(entropy(np.array([UNREAD]), 3))
+    assert math.isnan(uniform_distance(np.array([], dtype=int), 3))
+
+
+@st.composite
+def tallies(draw: st.DrawFn) -> tuple[list[tuple[int, int, int]], int, int]:
+    stories, values = draw(st.integers(2, 5)), draw(st.integers(1, 4))
+    look = st.integers(UNREAD, values - 1)
+    return draw(st.lists(st.tuples(st.integers(0, stories - 1), look, look), min_size=1, max_size=12)), stories, values
+
+
+@settings(max_examples=60, deadline=None)
+@given(tallies())
+def test_chance_is_every_combination_across_stories(case: tuple[list[tuple[int, int, int]], int, int]) -> None:
+    pairs, stories, values = case
+    crossed = [(a[1], b[2]) for a, b in itertools.product(pairs, pairs) if a[0] != b[0]]
+    by_chance = numbers(of(pairs, stories, values))[1]
+    if crossed:
+        assert by_chance == pytest.approx(sum(x == y >= 0 for x, y in crossed) / len(crossed))
+    else:
+        assert math.isnan(by_chance)
+
+
+@settings(max_examples=40, deadline=None)
+@given(tallies(), st.integers(0, 3))
+def test_a_story_counted_twice_is_one_story(case: tuple[list[tuple[int, int, int]], int, int], seed: int) -> None:
+    """A weighting by a resample is a run in which stories are repeated, copies of a story counting as that story."""
+    pairs, stories, values = case
+    weights = resamples(stories, draws=1, seed=seed)[1:]
+    repeated = [pair for pair in pairs for _ in range(int(weights[0, pair[0]]))]
+    assert numbers(of(pairs, stories, values), weights) == pytest.approx(
+        numbers(of(repeated, stories, values)), nan_ok=True
+    )
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.floats(0, 1), st.integers(2, 8), st.floats(0, 0.5), st.integers(0, 9))
+def test_simulated_memory_is_found(remembers: float, values: int, unread: float, seed: int) -> None:
+    """A model that remembers with probability p, else draws anew, and is unreadable in a share u: kappa is p (1 - u)
+    by design, as the chance agreement of its draws is taken off; recall is (p + (1 - p) / V) (1 - u)."""
+    rng, stories = np.random.default_rng(seed), 1500
+    first = rng.integers(0, values, stories)
+    later = np.where(rng.random(stories) < remembers, first, rng.integers(0, values, stories))
+    later = np.where(rng.random(stories) < unread, UNREAD, later)
+    counts = tally(np.arange(stories), first, later, stories=stories, values=values)
+    seen, by_chance, beyond = numbers(counts)
+    expected = (remembers + (1 - remembers) / values) * (1 - unread)
+    assert seen == pytest.approx(expected, abs=0.06)
+    assert by_chance == pytest.approx((1 - unread) / values, abs=0.03)
+    assert beyond == pytest.approx((expected - (1 - unread) / values) / (1 - (1 - unread) / values), abs=0.12)
+
+
+def test_interval_covers_what_it_should() -> None:
+    """61 of 64 stories right is an interval of about 87 to 98 %, so 64 stories say little."""
+    rows = [(b, 1, int(b >= 3)) for b in range(64)]
+    found = estimate(recall(of(rows, 64, 2), resamples(64)))
+    assert found.value == pytest.approx(61 / 64)
+    assert 0.87 < found.low < 0.93
+    assert 0.97 < found.high <= 1
+
+
+def test_interval_is_over_stories() -> None:
+    """Ten pairs a story that are right or wrong together are worth one."""
+    together = [(b, 1, int(b < 30)) for b in range(40) for _ in range(10)]
+    apart = [(b, 1, int(i < 7.5)) for b in range(40) for i in range(10)]
+    wide = estimate(recall(of(together, 40, 2), resamples(40)))
+    narrow = estimate(recall(of(apart, 40, 2), resamples(40)))
+    assert wide.high - wide.low == pytest.approx(2 * 1.96 * math.sqrt(0.75 * 0.25 / 40), abs=0.06)
+    assert narrow.high - narrow.low == pytest.approx(0, abs=1e-9)
+
+
+def test_same_seed_same_interval() -> None:
+    counts = of([(b, b % 2, b % 3 % 2) for b in range(30)], 30, 2)
+    first, again, other = (estimate(kappa(counts, resamples(30, seed=seed))) for seed in (0, 0, 1))
+    assert first == again != other
+    assert isinstance(first, Estimate)
+
+
+def test_entropy_and_distance() -> None:
+    assert entropy(np.array([0, 1, 2, 3]), 4) == pytest.approx(2)
+    assert entropy(np.array([1, 1, UNREAD]), 4) == 0
+    assert uniform_distance(np.array([0, 1, 2, 3]), 4) == 0
+    assert uniform_distance(np.array([1, 1, UNREAD]), 4) == pytest.approx(0.75)
+    assert uniform_distance(np.array([0, 0, 1, 2, 3]), 4) == pytest.approx(0.15)
+
+
+@pytest.mark.parametrize(
+    ("story", "first", "words"),
+    [([0, 2], [0, 0], "story must lie in 0 to 1"), ([0, 1], [0, 5], "first must lie in -1 to 2"), ([0], [0, 0], "one")],
+)
+def test_wrong_numbers_are_said(story: list[int], first: list[int], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        tally(np.array(story), np.array(first), np.array([0, 0]), stories=2, values=3)
