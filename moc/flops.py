@@ -21,8 +21,10 @@ Not counted, being no products of a query with a key: softmax, the merge of the 
 
 from __future__ import annotations
 
+from bisect import bisect_right
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate, pairwise
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -44,7 +46,8 @@ class Counts:
         chunks: video chunks, the ones that can be routed to.
         text_pairs: (query, key) pairs whose key is text.
         own_pairs: pairs of the own link, keys of video: own shot, chunk or window.
-        routed_pairs: pairs of routed links, an expectation where chunk lengths differ.
+        routed_pairs: pairs of routed links, an expectation where chunk lengths differ, and under a pattern that the
+            layout decides its pairs with video beyond the own link's shot.
         links: routed links: queries times the chunks they pick.
         scored: (query, chunk) pairs that are scored.
         backward_pairs: pairs of a token with its own and earlier shots and the global text: all that a stream, which
@@ -151,28 +154,28 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
         )
     if layout.length == 0:
         raise ValueError("the layout must hold at least one token, got 0")
-    edges, is_text = layout.chunk_edges(), layout.chunk_is_text.tolist()
-    sizes = [b - a for a, b in pairwise(edges)]
-    text_until = dict(
-        zip(edges, accumulate((n * t for n, t in zip(sizes, is_text, strict=True)), initial=0), strict=True)
-    )
-    text_pairs = own_pairs = keys = 0
+    videos = [layout.video_range(number) for number in layout.shot_numbers]
+    starts = [layout.token_range(number)[0] for number in layout.shot_numbers]
+    text_pairs = own_pairs = fixed_pairs = keys = 0
     for group in mandatory(layout, config, (0, layout.length), torch.device("cpu")).groups:
         rows = group.q_stop - group.q_start
-        text = sum(text_until[b] - text_until[a] for a, b in group.keys)
-        text_pairs += rows * text
-        own_pairs += rows * (group.num_keys - text)
+        place = bisect_right(starts, group.q_start) - 1
+        video = _overlap(group.keys, videos)
+        own = _overlap(group.keys, [videos[place]]) if place >= 0 else 0
+        text_pairs += rows * (group.num_keys - video)
+        own_pairs += rows * own
+        fixed_pairs += rows * (video - own)
         keys += group.num_keys
-    routed, links, scored = _routed(layout, config, sizes, is_text)
+    routed, links, scored = _routed(layout, config)
     ends = [(layout.global_text, layout.global_text)]
     ends += [(b - a, b) for a, b in (layout.token_range(number) for number in layout.shot_numbers)]
     return Counts(
         tokens=layout.length,
-        video_tokens=layout.length - text_until[layout.length],
+        video_tokens=sum(b - a for a, b in videos),
         chunks=layout.num_video_chunks,
         text_pairs=text_pairs,
         own_pairs=own_pairs,
-        routed_pairs=routed,
+        routed_pairs=routed + fixed_pairs,
         links=links,
         scored=scored,
         backward_pairs=sum(rows * end for rows, end in ends),
@@ -180,8 +183,24 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
     )
 
 
-def _routed(layout: TokenLayout, config: MoCConfig, sizes: list[int], is_text: list[bool]) -> tuple[float, int, int]:
-    """Routed pairs, links and scores. The rows of a chunk share their candidates: ranks 0:limit without low:high."""
+def _overlap(keys: Sequence[tuple[int, int]], ranges: Sequence[tuple[int, int]]) -> int:
+    """Tokens that two ascending lists of disjoint ranges have in common."""
+    common, i, j = 0, 0, 0
+    while i < len(keys) and j < len(ranges):
+        common += max(0, min(keys[i][1], ranges[j][1]) - max(keys[i][0], ranges[j][0]))
+        if keys[i][1] < ranges[j][1]:
+            i += 1
+        else:
+            j += 1
+    return common
+
+
+def _routed(layout: TokenLayout, config: MoCConfig) -> tuple[float, int, int]:
+    """Routed pairs, links and scores. The rows of a chunk share their candidates: ranks 0:limit without low:high.
+
+    What is scored and picked are chunks, under "moc-uniform" blocks of them. "moc-block" scores once a chunk of queries
+    and "random" never.
+    """
     import torch
 
     from moc.candidates import candidates_of
@@ -189,17 +208,22 @@ def _routed(layout: TokenLayout, config: MoCConfig, sizes: list[int], is_text: l
     candidates = candidates_of(layout, config, None, torch.device("cpu"))
     first = layout.chunk_bounds[:-1].cpu()
     table = [getattr(candidates, name)[first].tolist() for name in ("limit", "low", "high")]
-    until = list(accumulate((n for n, text in zip(sizes, is_text, strict=True) if not text), initial=0))
+    sizes = layout.chunk_bounds.diff().cpu()
+    until = [0, *accumulate(sizes[~layout.chunk_is_text.cpu()].tolist())]
+    block = layout.blocks.tolist() if layout.even is not None else list(range(layout.num_video_chunks))
     pairs, links, scored = 0.0, 0, 0
-    for rows, limit, low, high in zip(sizes, *table, strict=True):
-        admissible = limit - (high - low)
+    for rows, limit, low, high in zip(sizes.tolist(), *table, strict=True):
+        admissible = len({*block[:low], *block[high:limit]}) if layout.even is not None else limit - (high - low)
         if config.top_k == 0 or admissible == 0:
             continue
         picked = min(config.top_k, admissible)
         tokens = until[limit] - (until[high] - until[low])
         pairs += rows * picked * tokens / admissible
         links += rows * picked
-        scored += rows * limit
+        if config.pattern == "moc-block":
+            scored += limit
+        elif config.pattern != "random":
+            scored += rows * (admissible if layout.even is not None else limit)
     return pairs, links, scored
 
 

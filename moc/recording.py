@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor
 
+    from moc.config import MoCConfig
     from moc.layout import TokenLayout
     from moc.route_map import RouteMap
     from moc.routing import Routing
@@ -37,14 +38,22 @@ class Routes:
         self._shots: dict[int, int] = {}  # shot number of each chunk; text chunks are 0 with their shots' captions
         self._text: set[int] = set()
 
-    def add(self, routing: Routing, layout: TokenLayout, rows: tuple[int, int], layer: int) -> None:
-        """Count one routing over the rows start:stop of `layout`, which may be selected from a longer one."""
+    def add(
+        self, routing: Routing, layout: TokenLayout, rows: tuple[int, int], layer: int, config: MoCConfig | None = None
+    ) -> None:
+        """Count one routing over the rows start:stop of `layout`, which may be selected from a longer one; with the
+        `config` the links of a pattern that the layout decides are counted too."""
         import torch
+
+        from moc.attention.patterns import fixed_counts
 
         if self.layers is not None:
             layer = self.calls % self.layers
         self.calls += 1
         counts = routing.counts(layout, rows).cpu()
+        fixed = None if config is None else fixed_counts(layout, config, rows)
+        if fixed is not None:
+            counts = counts + routing.indices.shape[0] * fixed
         origin = torch.tensor(layout.chunk_origin)
         chunks = zip(layout.chunk_origin, layout.chunk_shot.tolist(), layout.chunk_is_text.tolist(), strict=True)
         for chunk, shot, is_text in chunks:
@@ -145,10 +154,14 @@ def observed(route: Callable[P, Routing]) -> Callable[P, Routing]:
 def _tell(routing: Routing, *args: object, **kwargs: object) -> None:
     from moc.layout import TokenLayout
 
+    from moc.config import MoCConfig
+
     layout = kwargs["layout"] if "layout" in kwargs else args[2]
+    config = kwargs["config"] if "config" in kwargs else args[3]
     rows, layer = kwargs.get("q_range"), kwargs.get("layer", 0)
     assert isinstance(layout, TokenLayout)
     assert isinstance(layer, int)
+    assert isinstance(config, MoCConfig)
     span = (0, layout.length) if rows is None else rows
     for routes in _active:
-        routes.add(routing, layout, span, layer)  # type: ignore[arg-type]
+        routes.add(routing, layout, span, layer, config)  # type: ignore[arg-type]

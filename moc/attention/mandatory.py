@@ -14,7 +14,7 @@ the groups into parts that are packed one after another.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import accumulate, pairwise
@@ -111,6 +111,11 @@ class Mandatory:
         sizes = {(group.q_stop - group.q_start, group.num_keys) for group in self.groups}
         return self.key_run is not None and len(sizes) == 1
 
+    @property
+    def pairs(self) -> int:
+        """Attended pairs of a query and a key."""
+        return sum((group.q_stop - group.q_start) * group.num_keys for group in self.groups)
+
     @cached_property
     def notes(self) -> dict[Any, Any]:
         """What callers derive from these links and want to keep."""
@@ -133,20 +138,24 @@ def _build(
     groups = []
     fixed = patterns.is_fixed(config) and config.pattern != "local"
     all_text = config.text_links == "all"
-    for group in _with_fixed(layout, config, reach, all_text) if fixed else _groups(layout, reach, all_text):
+    every = _groups(layout, reach, all_text)
+    for group in _with_fixed(every, layout, config, q_range) if fixed else every:
         a, b = max(group.q_start, start), min(group.q_stop, stop)
         if a < b:
             groups.append(Group(a, b, group.keys))
     return Mandatory(tuple(groups), device, room=max(1 << 16, layout.length) if fixed else None)
 
 
-def _with_fixed(layout: TokenLayout, config: MoCConfig, reach: int | None, all_text: bool) -> Iterator[Group]:
-    """Every group of the stream, cut where a fixed pattern's rows are and with its keys."""
-    added = {a: (b, keys) for n in layout.shot_numbers for a, b, keys in patterns.fixed_links(layout, config, n)}
+def _with_fixed(
+    groups: Iterable[Group], layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int]
+) -> Iterator[Group]:
+    """The groups, cut where a fixed pattern's rows are and with its keys; only shots within the range have them."""
+    shots = patterns.shots_within(layout, q_range)
+    added = {a: (b, keys) for n in shots for a, b, keys in patterns.fixed_links(layout, config, n)}
     videos = dict(layout.video_range(n) for n in layout.shot_numbers)
     inside: tuple[int, int] = (0, 0)  # rows of the pattern's current run, and its keys
     keys: list[tuple[int, int]] = []
-    for group in _groups(layout, reach, all_text):
+    for group in groups:
         at = group.q_start
         while at < group.q_stop:
             if at in added:

@@ -92,15 +92,17 @@ class Settings:
 
     def layout(self, shots: int) -> TokenLayout:
         """The stream of a row. Imports torch."""
+        from moc.attention.patterns import fitted
         from moc.layout import Shot, TokenLayout
 
         size = self.geometry
         frames = self.frames or (size.frames,) * shots
-        return TokenLayout.from_shots(
+        layout = TokenLayout.from_shots(
             global_text=size.global_text,
             shots=[Shot(size.caption, n, size.tokens_per_frame) for n in frames],
             chunk_tokens=self.config.chunk_tokens,
         )
+        return fitted(layout, self.config)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""

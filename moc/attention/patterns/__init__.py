@@ -32,7 +32,20 @@ from moc.config import MoCConfig
 from moc.layout import TokenLayout
 from moc.patterns import PATTERNS, PatternInfo
 
-__all__ = ["PATTERNS", "Ask", "PatternInfo", "Tokens", "choose", "fixed_counts", "fixed_links", "is_fixed", "refusal"]
+__all__ = [
+    "PATTERNS",
+    "Ask",
+    "PatternInfo",
+    "Tokens",
+    "choose",
+    "fitted",
+    "fixed_counts",
+    "fixed_links",
+    "fixed_mask",
+    "is_fixed",
+    "refusal",
+    "shots_within",
+]
 
 Rows = tuple[int, int, list[tuple[int, int]]]
 """Query rows start:stop, and ranges of keys that all of them attend; ranges may overlap each other and other links."""
@@ -55,6 +68,11 @@ class Chosen(Protocol):
 def is_fixed(config: MoCConfig) -> bool:
     """Whether the layout alone decides what the pattern attends, so that there is nothing to route."""
     return PATTERNS[config.pattern].kind == "fixed"
+
+
+def fitted(layout: TokenLayout, config: MoCConfig) -> TokenLayout:
+    """The layout as the pattern wants it: cut evenly for "moc-uniform", as it is for all others."""
+    return layout.evenly() if config.pattern == "moc-uniform" else layout
 
 
 def refusal(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int]) -> str | None:
@@ -105,13 +123,19 @@ def fixed_counts(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int
                                       lambda: _count(layout.to("cpu"), config, start, stop)))  # fmt: skip
 
 
+def shots_within(layout: TokenLayout, q_range: tuple[int, int]) -> list[int]:
+    """Numbers of the shots of which the rows start:stop hold any video."""
+    videos = {number: layout.video_range(number) for number in layout.shot_numbers}
+    return [number for number, (a, b) in videos.items() if a < q_range[1] and b > q_range[0]]
+
+
 def _count(layout: TokenLayout, config: MoCConfig, start: int, stop: int) -> Tensor:
     edges = layout.chunk_bounds
     chunks = layout.num_chunks
     first = int(layout.chunk_ids[start]) if start < stop else 0
     counts = torch.zeros(int(layout.chunk_ids[stop - 1]) + 1 - first if start < stop else 0, chunks, dtype=torch.int64)
     other = (layout.chunk_shot[:, None] != layout.chunk_shot) & ~layout.chunk_is_text
-    for shot in layout.shot_numbers:
+    for shot in shots_within(layout, (start, stop)):
         for a, b, ranges in fixed_links(layout, config, shot):
             a, b = max(a, start), min(b, stop)
             ranges = [(x, y) for x, y in ranges if x < y]

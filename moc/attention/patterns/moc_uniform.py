@@ -41,13 +41,15 @@ class Blocks:
 def choose(ask: Ask) -> Tensor:
     """[B, H, R, W F] ranks, the pieces of the W blocks that a query chose; F is the most pieces of any block."""
     layout, device = ask.layout, ask.q.device
+    if not layout.shots:  # no grid, and nothing to choose
+        return torch.full((*ask.q.shape[:3], ask.config.top_k), -1, device=device)
     wide = torch.promote_types(ask.q.dtype, torch.float32)
     width = ask.config.top_k
     if ask.seed is not None and ask.config.drop_in_rate > 0:
         width += ask.config.drop_in_max
-    most = layout.blocks.bincount().max().item() if len(layout.blocks) else 1
+    most = layout.cached("most pieces", lambda: int(layout.blocks.bincount().max()))
     batch, heads, rows, _ = ask.q.shape
-    ranks = torch.full((batch, heads, rows, width * int(most)), -1, dtype=torch.int64, device=device)
+    ranks = torch.full((batch, heads, rows, width * most), -1, dtype=torch.int64, device=device)
     for first, last, limit, low, high in ask.candidates.exact_runs:
         if low + limit - high == 0:
             continue

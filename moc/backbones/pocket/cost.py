@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from moc.backbones.pocket.config import PocketConfig
 from moc.config import MoCConfig
 from moc.flops import FLOPS_PER_PAIR, FLOPS_PER_SCORE
+from moc.patterns import PATTERNS
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,13 @@ class Amount:
         return Amount(self.pieces - other.pieces, self.chunks - other.chunks, self.tokens - other.tokens)
 
 
-def amount_of(size: PocketConfig, config: MoCConfig, frames: int) -> Amount:
-    """One piece of `frames` latent frames."""
+def amount_of(size: PocketConfig, config: MoCConfig, frames: int, start: int = 0) -> Amount:
+    """One piece of `frames` latent frames whose video begins at token `start` of the story, which counts where chunks
+    are cut by a grid over the whole stream."""
     tokens = frames * size.tokens_per_frame
+    if config.pattern == "moc-uniform":
+        grid = size.tokens_per_frame if config.chunk_tokens == "frame" else config.chunk_tokens
+        return Amount(1, (start + tokens - 1) // grid - start // grid + 1, tokens)
     return Amount(1, frames if config.chunk_tokens == "frame" else -(-tokens // config.chunk_tokens), tokens)
 
 
@@ -63,12 +68,39 @@ def pass_flops(size: PocketConfig, config: MoCConfig, own: Amount, others: Amoun
     for span, count in _own_spans(config, own.chunks).items():
         rows = count * chunk
         left = own.chunks - span if config.intra != "shot" else 0  # own chunks that may be routed to
+        if PATTERNS[config.pattern].kind == "fixed":
+            near = own.tokens if config.pattern == "dense" else span * chunk
+            pairs += rows * (near + _fixed(size, config, own, share * others.tokens, share * others.pieces))
+            continue
         free = share * others.chunks + left
         mean = (share * others.tokens + left * chunk) / free if free else 0.0
         pairs += rows * (span * chunk + min(config.top_k, free) * mean)
-        scored += rows * (share * others.chunks + (0 if config.intra == "shot" and config.causal else own.chunks))
+        asked = {"moc-block": count, "random": 0}.get(config.pattern, rows)
+        scored += asked * (share * others.chunks + (0 if config.intra == "shot" and config.causal else own.chunks))
     linear = (own.tokens + size.caption_tokens) * block_flops_per_token(size) + own.tokens * patch_flops_per_token(size)
     return linear + size.layers * size.width * (FLOPS_PER_PAIR * pairs + FLOPS_PER_SCORE * scored)
+
+
+def _fixed(size: PocketConfig, config: MoCConfig, own: Amount, tokens: float, pieces: float) -> float:
+    """Keys of other pieces, `tokens` in `pieces`, that a query of a pattern attends which the layout decides.
+
+    Under "radial" a mean over the piece's frames, as if all others lay before it.
+    """
+    if config.pattern == "dense":
+        return tokens
+    if config.pattern == "first-frame":
+        return pieces * size.tokens_per_frame
+    if config.pattern != "radial":
+        return 0.0
+    frames, far = own.tokens // size.tokens_per_frame, round(tokens / size.tokens_per_frame)
+    widths = [_radial_width(distance) for distance in range(frames + far)]
+    return size.tokens_per_frame * sum(sum(widths[i + 1 : i + 1 + far]) for i in range(frames)) / frames
+
+
+def _radial_width(distance: int) -> float:
+    """The share of a frame so many frames away that `moc.attention.patterns.radial` attends, on average."""
+    r = 1 << max(distance, 1).bit_length() - 1
+    return {1: 1.0, 2: 0.625, 4: 0.25}.get(r, 1 / r)
 
 
 def _own_spans(config: MoCConfig, chunks: int) -> Counter[int]:

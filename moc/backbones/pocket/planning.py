@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
@@ -146,7 +147,11 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     config = attention_of(story)
     understood = read_words(story)
     pieces = cut_into_pieces(story, size)
-    amounts = [amount_of(size, config, piece.frames) for piece in pieces]
+    starts = [size.global_tokens, *(size.caption_tokens + piece.frames * size.tokens_per_frame for piece in pieces)]
+    amounts = [
+        amount_of(size, config, piece.frames, start + size.caption_tokens)
+        for piece, start in zip(pieces, accumulate(starts), strict=False)
+    ]
     everything = sum(amounts, Amount())
     by_shot = pieces_by_shot(pieces)
     steps, guided = story.sampling.steps or STEPS, guidance_of(story, size) != 1.0

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from moc.attention import attend
 from moc.attention.mandatory import mandatory
+from moc.attention.patterns import fixed_counts
 from moc.backbones.base import OnStep, ShotResult
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
@@ -61,6 +62,8 @@ class RouteCounts:
         self.last = int(self.rank[starts[-1][1] - 1]) + 1
         self.width = self.last if config.causal else layout.num_video_chunks
         self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.width, dtype=torch.int64)
+        self.always = 0  # pairs that are attended whatever is chosen
+        self.fixed = torch.zeros(self.counts.shape[-2:], dtype=torch.int64)  # links that the layout decides, per head
         self.lengths = layout.chunk_bounds.diff()[~layout.chunk_is_text]
         self.step = 0
         videos = [layout.video_range(p) for p in pieces]
@@ -82,7 +85,13 @@ class RouteCounts:
         seen = to < self.width
         block = counts[:, inside][:, kept][:, :, columns[seen]]
         target = self.counts[self.step, layer]
-        target[:, (ours[kept] - self.first)[:, None], to[seen][None, :]] += block
+        place = (ours[kept] - self.first)[:, None], to[seen][None, :]
+        target[:, *place] += block
+        if self.step == layer == 0:
+            self.always += mandatory(part, self.config, rows, routing.indices.device).pairs
+            fixed = fixed_counts(part, self.config, rows)
+            if fixed is not None:
+                self.fixed[place] = fixed[inside][kept][:, columns[seen]]
         self._add_tokens(routing, part, self.rank[origin], rows)
 
     def _add_tokens(self, routing: Routing, part: TokenLayout, ranks: Tensor, rows: tuple[int, int]) -> None:
@@ -91,6 +100,10 @@ class RouteCounts:
         token = torch.arange(chosen.shape[1])[None, :, None] + self.offset[int(part.shot_ids[rows[0]])]
         cell = (token * self.width + ranks[chosen.clamp(min=0)])[chosen >= 0]
         self.by_token.view(-1).index_add_(0, cell, torch.ones_like(cell, dtype=torch.int32))
+
+    def table(self) -> np.ndarray:
+        """What a map shows, as `ShotResult.routing`: chosen links, and those of a pattern that the layout decides."""
+        return (self.counts + self.fixed).to(torch.uint32).numpy()
 
     def choices(self, size: PocketConfig, n: int = 8) -> np.ndarray:
         """What each token chose most, as `ShotResult.choices`; equal counts in order of chunks."""
@@ -105,9 +118,7 @@ class RouteCounts:
         lengths = self.lengths[: self.width]
         routed = int((self.counts.sum(dim=(0, 1, 2, 3)) * lengths).sum()) / (steps * layers * heads)
         start, stop = self.layout.token_range(self.pieces[0])[0], self.layout.token_range(self.pieces[-1])[1]
-        links = mandatory(self.layout, self.config, (0, self.layout.length), self.layout.device)
-        always = sum((g.q_stop - g.q_start) * g.num_keys for g in links.groups if start <= g.q_start < stop)
-        return 1 - (always + routed) / ((stop - start) * self.layout.length)
+        return 1 - (self.always + routed) / ((stop - start) * self.layout.length)
 
 
 def _seed(shot: Shot, seed: int) -> int:
@@ -217,7 +228,7 @@ def render_stream(
             number=shot.number,
             frames=to_frames(latents, model),
             latents=latents,
-            routing=counts.counts.to(torch.uint32).numpy(),
+            routing=counts.table(),
             seconds=time.monotonic() - began,
             sparsity=counts.sparsity(),
             choices=counts.choices(size),
@@ -247,7 +258,7 @@ def render_joint(
 
     def predict(z: list[Tensor], t: float, with_text: bool, record: bool) -> list[Tensor]:
         def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-            routing = route(q, k, layout, config)
+            routing = route(q, k, layout, config, layer=layer)
             if record:
                 for number, mine in by_shot.items():
                     rows = (layout.token_range(mine[0].index)[0], layout.token_range(mine[-1].index)[1])
@@ -286,7 +297,7 @@ def render_joint(
             number=number,
             frames=to_frames(latents, model),
             latents=latents,
-            routing=counts[number].counts.to(torch.uint32).numpy(),
+            routing=counts[number].table(),
             seconds=seconds,
             sparsity=counts[number].sparsity(),
             choices=counts[number].choices(size),

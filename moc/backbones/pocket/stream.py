@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from moc.attention import attend
+from moc.attention.patterns import fitted
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.positions import rotation_table, rotations, shot_positions
 from moc.config import MoCConfig
@@ -71,11 +72,12 @@ class Memory:
     def layout_of(model: PocketDiT, config: MoCConfig, frames: Sequence[int]) -> TokenLayout:
         """Layout of a story whose shots have `frames` latent frames."""
         size = model.config
-        return TokenLayout.from_shots(
+        layout = TokenLayout.from_shots(
             global_text=size.global_tokens,
             shots=[Shot(text=size.caption_tokens, frames=n, tokens_per_frame=size.tokens_per_frame) for n in frames],
             chunk_tokens=config.chunk_tokens,
         )
+        return fitted(layout, config)
 
     def _begin(self, global_tokens: Tensor) -> None:
         # the global text attends to itself alone, whatever follows
@@ -207,7 +209,7 @@ class ShotPass:
         rows = (self.start, self.layout.length)
         config = self.memory.config
         descriptors = torch.cat([self.descriptors[layer], self._own_descriptors(k)], dim=2)
-        routing = route(q, keys, self.layout, config, q_range=rows, descriptors=descriptors)
+        routing = route(q, keys, self.layout, config, q_range=rows, descriptors=descriptors, layer=layer)
         if record and self.on_route is not None:
             self.on_route(layer, routing, self.layout, rows)
         return attend(q, keys, values, self.layout, routing, config, q_range=rows)
