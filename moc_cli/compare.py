@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -101,12 +102,12 @@ def compare(
     ] = None,
     suite: Annotated[
         Suite | None,
-        typer.Option("--suite", help="Measure memory over many stories instead of drawing one.",
+        typer.Option("--suite", help="Measure memory over many stories, every pattern unless some are named.",
                      rich_help_panel=_SUITE),
     ] = None,
     stories: Annotated[
         int | None,
-        typer.Option("--stories", metavar=NUMBER, help="Stories of the benchmark (4 on a CPU, 256 on a GPU).",
+        typer.Option("--stories", metavar=NUMBER, help="Stories of the benchmark (2 short ones; 256 on a GPU).",
                      rich_help_panel=_SUITE),
     ] = None,
     as_json: Annotated[
@@ -135,14 +136,20 @@ def compare(
         check_ending(html, (".html", ".htm"), "--html")
         if save is not None and html.resolve() == save.resolve():
             raise InputError("--html and --save need files of their own.")
+    if suite is not None:
+        given: dict[str, object] = {"a story": sources, "--seeds": seeds > 1, "--mode": mode, "--set": overrides, "--force": force,
+                 "--metrics": metrics, "--vbench": vbench, "--html": html}  # fmt: skip
+        _refuse(given, "has no meaning for --suite, which tells stories of its own")
+        _measure_memory(attention, weights, reference, stories, steps, seed, out, device, save, as_json, quiet)
+        return
     if not sources:
-        raise InputError("give a story, or two runs that exist.")
+        raise InputError("give a story, two runs that exist, or --suite memory.")
+    _refuse({"--stories": stories is not None}, "is for --suite")
     chosen = _metrics(metrics, vbench)
     if _are_runs(sources):
-        given = {"--attention": attention, "--weights": weights, "--seed": seed, "--mode": mode, "--steps": steps,
+        story = {"--attention": attention, "--weights": weights, "--seed": seed, "--mode": mode, "--steps": steps,
                  "--set": overrides, "--force": force, "--seeds": seeds > 1}  # fmt: skip
-        if wrong := [name for name, value in given.items() if value not in (None, False)]:
-            raise InputError(f"{wrong[0]} is for a story; runs that exist are compared as they are.")
+        _refuse(story, "is for a story; runs that exist are compared as they are")
         report, footage = _existing(sources, chosen, reference, vbench, device, quiet or as_json)
         folder = out
     else:
@@ -150,6 +157,14 @@ def compare(
         report, footage = _drawn(job, chosen, reference, vbench, quiet or as_json)
         folder = job.out
     _finish(report, footage, folder, save, html, as_json, quiet)
+
+
+def _refuse(given: Mapping[str, object], why: str) -> None:
+    """Raises InputError where an option is given that has no meaning here."""
+    from moc.errors import InputError
+
+    if wrong := [name for name, value in given.items() if value is not None and value is not False]:
+        raise InputError(f"{wrong[0]} {why}.")
 
 
 def _metrics(text: str | None, vbench: Path | None) -> tuple[Metric, ...]:
@@ -232,6 +247,37 @@ def _existing(
             sources, metrics=metrics, reference=reference, vbench_weights=vbench, device=device,
             on_measure=progress.measuring,
         )  # fmt: skip
+
+
+def _measure_memory(
+    attention: str | None, weights: str | None, reference: str | None, stories: int | None, steps: int | None,
+    seed: int | None, out: Path | None, device: str, save: Path | None, as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """The benchmark of memory: measure, save, show."""
+    from moc.compare.save import write
+    from moc.compare.suite import Benchmark, all_arms, compare_memory
+    from moc.run.files import write_json
+    from moc_cli.compare_progress import SuiteProgress
+    from moc_cli.console import out as console
+    from moc_cli.console import print_json
+
+    arms, folder = all_arms(attention, weights), out or Path("runs") / "compare-memory"
+    asked = Benchmark(arms, folder, stories=stories, steps=steps, device=device)
+    asked = asked if seed is None else replace(asked, seed=seed)
+    try:
+        with SuiteProgress(quiet or as_json, len(arms)) as progress:
+            report = compare_memory(asked, reference=reference, on_shot=progress.shot)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("Stopped. Go on with the same command; arms that are measured stay.") from stop
+    write_json(folder / "compare.json", report)
+    if save is not None:
+        write(report, save)
+    if as_json:
+        print_json(report)
+    elif not quiet:
+        from moc_cli.compare_tables import print_memory
+
+        print_memory(console(), report)
 
 
 def _finish(

@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from moc_cli.console import clock
-from moc_cli.progress import RenderProgress
+from moc_cli.progress import RenderProgress, _Bar
 
 if TYPE_CHECKING:
     from moc.backbones.base import Plan
@@ -91,3 +91,23 @@ class _ArmProgress(RenderProgress):
         """Other words beside the spinner."""
         if self._waiting is not None:
             self._waiting.update(label)
+
+
+class SuiteProgress(_Bar):
+    """Progress of the benchmark: all arms in one bar, a line when one is done."""
+
+    def __init__(self, quiet: bool, total: int) -> None:
+        super().__init__(quiet)
+        self._arms = total
+        self._done = 0
+
+    def __enter__(self) -> SuiteProgress:
+        self.start("getting ready", self._arms)
+        return self
+
+    def shot(self, label: str, done: int, total: int) -> None:
+        """So many of the shots of an arm are done."""
+        self.update(f"{label}: shot {done}/{total}", self._done + done / total)
+        if done == total:
+            self._done += 1
+            self.say(f"{label} done; {self._done}/{self._arms}, {self.pace.words()}")

@@ -39,6 +39,32 @@ def print_report(console: Console, report: Report) -> None:
         tell(console, "Beside it: sheet.png, compare.json and a folder of runs an arm.")
 
 
+def print_memory(console: Console, report: Report) -> None:
+    """The table of the benchmark of memory, and what it means."""
+    if not console.is_terminal:
+        console.width = max(console.width, WIDTH)
+    tell(console, about(report) + ".")
+    console.print()
+    console.print(_table(report, columns_of(report, narrow=True), report["title"]))
+    tell(console, "recall: of what no caption names, the share that looks as at first; first looks are given.")
+    tell(console, "chance: between different stories. kappa: beyond chance, 0 without memory, 1 for a perfect one.")
+    tell(console, f"±: half of a 95 % interval over stories. Recall against {report['reference']}, story by story:")
+    for arm in report["arms"]:
+        if arm["against_reference"]:
+            told = [_difference(name, arm["against_reference"][f"recall_{name}"]) for name in ("people", "places")]
+            tell(console, f"  {arm['label']}: {', '.join(told)}")
+    for note in report["notes"]:
+        tell(console, f"note: {note}")
+    tell(console, f"Every arm's numbers and readings:\n  {report['out']}")
+
+
+def _difference(name: str, found: Mapping[str, Any]) -> str:
+    if found["mean"] is None:
+        return f"{name} -"
+    low, high = found["interval"]
+    return f"{name} {100 * found['mean']:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
 def _table(report: Report, keys: list[str], title: str) -> Table:
     from rich import box
     from rich.table import Table

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from moc.metrics.metric import Metric
 
 if TYPE_CHECKING:
+    from moc.config import MoCConfig
+    from moc.profile import Settings
     from moc.storyboard import Storyboard
 
 SPARSITY = Metric(
@@ -34,10 +37,23 @@ COSTS = (SPARSITY, PAST, GFLOP, SECONDS, MEMORY)
 
 def counted(story: Storyboard) -> dict[str, float]:
     """Costs of a story of the built-in model that are known before it is drawn. Imports torch."""
-    from moc.flops import count, flops
     from moc.profile import base_settings
 
-    settings = base_settings(None, "pocket", story)
+    return _counted(base_settings(None, "pocket", story))
+
+
+def counted_stream(config: MoCConfig, shots: int, latent_frames: int) -> dict[str, float]:
+    """The same for a stream of equal shots."""
+    from moc.profile import base_settings
+
+    usual = base_settings("pocket", "pocket", None)
+    size = replace(usual.geometry, frames=latent_frames)
+    return _counted(replace(usual, config=config, geometry=size, shots=(shots,)))
+
+
+def _counted(settings: Settings) -> dict[str, float]:
+    from moc.flops import count, flops
+
     counts = count(settings.layout(settings.shots[0]), settings.config)
     size = settings.geometry
     cost = flops(counts, size.head_dim, heads=size.heads, layers=size.layers)

@@ -84,9 +84,10 @@ def _seen(rows: pd.DataFrame, metric: Metric) -> Seen:
     chosen = rows[(rows["owner"] == owner) & ~rows["named"] & rows["attribute"].isin(attributes)]
     bare = HAT.index("none")
     seen: Seen = {}
-    for (slot, attribute), part in chosen.groupby(["slot", "attribute"]):
+    for (owner_slot, attribute), part in chosen.groupby(["slot", "attribute"]):
+        slot = int(str(owner_slot))
         if attribute == "hat_color":  # of those who wear one: where nobody does, its colour is no reading
             hats = rows[(rows["slot"] == slot) & (rows["attribute"] == "hat")].set_index("shot")["read"]
             part = part[part["shot"].map(hats) != bare]
-        seen[int(slot), str(attribute)] = part["read"].to_numpy()
+        seen[slot, str(attribute)] = part["read"].to_numpy()
     return seen

@@ -60,6 +60,5 @@ def _blur(x: np.ndarray) -> np.ndarray:
     """Gaussian mean around each pixel whose window is whole."""
     for axis in (1, 2):
         size = x.shape[axis] - 2 * _RADIUS
-        parts = (w * x.take(np.arange(i, i + size), axis) for i, w in enumerate(_WEIGHTS))
-        x = sum(parts, start=np.float32(0))
+        x = np.add.reduce([w * x.take(np.arange(i, i + size), axis) for i, w in enumerate(_WEIGHTS)])
     return x

@@ -1,0 +1,218 @@
+"""The benchmark of memory for every arm: many stories of returning people, told to each pattern from the same seed.
+
+The stories, the reading and the statistics are those of `moc.metrics.memory`; here they are run once an arm, kept, and
+put into one table. Stories are equal across arms, so differences are taken story by story. An arm that was measured
+already with the same stories, settings and weights is taken from its file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from moc.compare.arms import MOST_ARMS, Arm, make_arms, reference_of
+from moc.compare.costs import counted_stream
+from moc.compare.memory_columns import COLUMNS, OWNERS, values
+from moc.errors import InputError
+from moc.patterns import PATTERNS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from moc.config import MoCConfig
+    from moc.metrics.memory_experiment import Experiment
+
+LOOK = {"stories": 2, "shots": 4, "latent_frames": 4}
+"""On a CPU: minutes for all patterns, enough to see that it works and no more."""
+MEASUREMENT = {"stories": 256, "shots": 8, "latent_frames": 16}
+"""On a GPU: the sizes of the tables in docs/memory.md."""
+MOST_STORIES = 100_000
+
+OnShot = Callable[[str, int, int], None]
+"""Told the arm, the shots that are done, and how many there are."""
+
+
+@dataclass(frozen=True)
+class Benchmark:
+    """What is to be measured; None for what suits the device.
+
+    Attributes:
+        arms: patterns and weights; out: folder that keeps every arm's numbers and readings.
+        stories, shots, latent_frames: of the benchmark; steps: of sampling, None for the model's own.
+        seed: of stories and noise; device: as `moc generate` has it.
+    """
+
+    arms: tuple[Arm, ...]
+    out: Path
+    stories: int | None = None
+    shots: int | None = None
+    latent_frames: int | None = None
+    steps: int | None = None
+    seed: int = 2024
+    device: str = "auto"
+
+    def sized(self, device: str) -> Benchmark:
+        """With a size for everything."""
+        usual = MEASUREMENT if device.startswith("cuda") else LOOK
+        return replace(
+            self,
+            stories=self.stories or usual["stories"],
+            shots=self.shots or usual["shots"],
+            latent_frames=self.latent_frames or usual["latent_frames"],
+        )
+
+
+def all_arms(attention: str | None, weights: str | None) -> tuple[Arm, ...]:
+    """The arms that are named, or every pattern that can stream.
+
+    Raises:
+        InputError: as `make_arms`.
+    """
+    streaming = [name for name in PATTERNS if name != "moc-no-causal"]  # it looks at shots that are not there yet
+    return tuple(make_arms(attention or ",".join(streaming), weights))[:MOST_ARMS]
+
+
+def compare_memory(
+    asked: Benchmark, *, reference: str | None = None, on_shot: OnShot = lambda label, done, total: None
+) -> dict[str, Any]:
+    """Measure every arm.
+
+    Returns:
+        a report as `compare_story` gives it, with the benchmark's own columns, and each arm's whole numbers in `told`.
+
+    Raises:
+        InputError: an arm, a size or a device that can't be served.
+    """
+    from moc.run.device import check_device, resolve_device
+
+    labels = [arm.label for arm in asked.arms]
+    held = reference_of(labels, reference)
+    for name, most in (("stories", MOST_STORIES), ("shots", 1000), ("latent_frames", 16)):
+        value = getattr(asked, name)
+        if value is not None and not 1 <= value <= most:
+            raise InputError(f"--{name.replace('_', '-')} must be from 1 to {most}, got {value}.")
+    check_device(asked.device)
+    configs = {arm.label: _config(arm) for arm in asked.arms}
+    weights = {arm.label: _weights(arm) for arm in asked.arms}
+    if asked.out.exists() and not asked.out.is_dir():
+        raise InputError(f"{asked.out} is a file; choose a folder with --out.")
+
+    import torch
+
+    from moc.profile.timing import machine
+
+    device = resolve_device(asked.device)
+    asked = asked.sized(device)
+    told, rows = {}, {}
+    for arm in asked.arms:
+        say = _teller(on_shot, arm.label)
+        told[arm.label], rows[arm.label] = _arm(asked, arm, configs[arm.label], weights[arm.label], device, say)
+    arms = []
+    for arm in asked.arms:
+        costs = counted_stream(configs[arm.label], asked.shots or 0, asked.latent_frames or 0)
+        pattern = configs[arm.label].pattern
+        info = {"label": arm.label, "pattern": pattern, "model": weights[arm.label].stem, "chance": None}
+        against = None if arm.label == held else _differences(rows[arm.label], rows[held], asked.stories or 0)
+        info |= {"summary": PATTERNS[pattern].summary, "source": PATTERNS[pattern].source}
+        arms.append({**info, **values(told[arm.label], costs), "against_reference": against, "told": told[arm.label]})
+    return {
+        "title": f"Memory: {asked.stories} stories, {asked.shots} shots of {asked.latent_frames} latent frames",
+        "suite": "memory",
+        "seeds": [asked.seed],
+        "reference": held,
+        "machine": machine(torch.device(device)),
+        "metrics": [metric.to_dict() for metric in COLUMNS],
+        "arms": arms,
+        "out": str(asked.out),
+        "notes": _notes(asked),
+    }
+
+
+def _teller(on_shot: OnShot, label: str) -> Callable[[int, int], None]:
+    return lambda done, total: on_shot(label, done, total)
+
+
+def _notes(asked: Benchmark) -> list[str]:
+    few = asked.stories is not None and asked.stories < 64
+    return [f"{asked.stories} stories tell little; a measurement takes 256."] if few else []
+
+
+def _config(arm: Arm) -> MoCConfig:
+    """The arm's attention.
+
+    Raises:
+        InputError: settings outside their range, or a pattern that can't stream.
+    """
+    from moc.backbones.pocket.planning import attention_of
+    from moc.storyboard import Storyboard
+    from moc.storyboard.model import Shot
+
+    changes = {key: value for key, value in arm.changes.items() if key.startswith("attention.")}
+    story = Storyboard(shots=(Shot(1, "one", "a dog", 1.0),)).overridden(changes, option=arm.label)
+    return attention_of(story)
+
+
+def _weights(arm: Arm) -> Path:
+    from moc.backbones.pocket.weights import SHIPPED, read_config
+
+    name = arm.changes.get("model", "pocket")
+    path = SHIPPED if name == "pocket" else Path(name)
+    read_config(path)
+    return path
+
+
+def _arm(
+    asked: Benchmark, arm: Arm, config: MoCConfig, weights: Path, device: str, on_shot: Callable[[int, int], None]
+) -> tuple[dict[str, Any], pd.DataFrame]:
+    """Numbers and readings of an arm, measured now or before."""
+    import pandas as pd
+
+    from moc.backbones.pocket.planning import STEPS
+    from moc.backbones.pocket.weights import fingerprint, load_model
+    from moc.metrics.memory_experiment import Experiment, report, run
+    from moc.run.files import atomic, write_json
+    from moc.world.reader import load_reader
+
+    experiment = Experiment(
+        table="planted", stories=asked.stories or 0, shots=asked.shots or 0, latent_frames=asked.latent_frames or 0,
+        config=config, steps=asked.steps or STEPS, seed=asked.seed,
+    )  # fmt: skip
+    source = {"weights_sha256": fingerprint(weights), "device": device}
+    place, readings = asked.out / f"{arm.folder}.json", asked.out / f"{arm.folder}.csv"
+    known = _known(place, experiment, source)
+    if known is not None and readings.is_file():
+        return known, pd.read_csv(readings)
+    result = run(experiment, load_model(weights, device), load_reader(device), device=device, on_shot=on_shot)
+    told = {**report(experiment, result), "source": source}
+    with atomic(readings) as temporary:
+        result.rows.to_csv(temporary, index=False)
+    write_json(place, told)
+    return told, result.rows
+
+
+def _known(place: Path, experiment: Experiment, source: Mapping[str, str]) -> dict[str, Any] | None:
+    """What was measured before, if it was the same."""
+    try:
+        told: dict[str, Any] = json.loads(place.read_text(encoding="utf-8"))
+        same = (told["experiment"], told["source"]) == (json.loads(json.dumps(asdict(experiment))), dict(source))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return told if same else None
+
+
+def _differences(rows: pd.DataFrame, reference: pd.DataFrame, stories: int) -> dict[str, Any]:
+    """Recall minus the reference's on the same stories, with its interval."""
+    from moc.metrics.memory import OPEN, recall_difference
+
+    found = {}
+    for name, owner in OWNERS.items():
+        one = recall_difference(rows, reference, "planted", OPEN[owner], stories=stories)
+        known = one.value == one.value
+        found[f"recall_{name}"] = {
+            "mean": one.value if known else None,
+            "interval": [one.low, one.high] if known else None,
+        }
+    return found
