@@ -137,19 +137,23 @@ def compare(
         if save is not None and html.resolve() == save.resolve():
             raise InputError("--html and --save need files of their own.")
     if suite is not None:
-        given: dict[str, object] = {"a story": sources, "--seeds": seeds > 1, "--mode": mode, "--set": overrides, "--force": force,
-                 "--metrics": metrics, "--vbench": vbench, "--html": html}  # fmt: skip
-        _refuse(given, "has no meaning for --suite, which tells stories of its own")
+        _refuse(
+            "has no meaning for --suite, which tells stories of its own",
+            ("a story", bool(sources)), ("--seeds", seeds > 1), ("--mode", mode), ("--set", overrides),
+            ("--force", force), ("--metrics", metrics), ("--vbench", vbench), ("--html", html),
+        )  # fmt: skip
         _measure_memory(attention, weights, reference, stories, steps, seed, out, device, save, as_json, quiet)
         return
     if not sources:
         raise InputError("give a story, two runs that exist, or --suite memory.")
-    _refuse({"--stories": stories is not None}, "is for --suite")
+    _refuse("is for --suite", ("--stories", stories))
     chosen = _metrics(metrics, vbench)
     if _are_runs(sources):
-        story = {"--attention": attention, "--weights": weights, "--seed": seed, "--mode": mode, "--steps": steps,
-                 "--set": overrides, "--force": force, "--seeds": seeds > 1}  # fmt: skip
-        _refuse(story, "is for a story; runs that exist are compared as they are")
+        _refuse(
+            "is for a story; runs that exist are compared as they are",
+            ("--attention", attention), ("--weights", weights), ("--seeds", seeds > 1), ("--seed", seed),
+            ("--mode", mode), ("--steps", steps), ("--set", overrides), ("--force", force),
+        )  # fmt: skip
         report, footage = _existing(sources, chosen, reference, vbench, device, quiet or as_json)
         folder = out
     else:
@@ -159,11 +163,11 @@ def compare(
     _finish(report, footage, folder, save, html, as_json, quiet)
 
 
-def _refuse(given: Mapping[str, object], why: str) -> None:
+def _refuse(why: str, *given: tuple[str, object]) -> None:
     """Raises InputError where an option is given that has no meaning here."""
     from moc.errors import InputError
 
-    if wrong := [name for name, value in given.items() if value is not None and value is not False]:
+    if wrong := [name for name, value in given if value is not None and value is not False]:
         raise InputError(f"{wrong[0]} {why}.")
 
 
