@@ -13,6 +13,8 @@ from moc.backbones.base import Backbone, Plan, load_backbone
 from moc.errors import InputError
 from moc.run.device import check_device, resolve_device
 from moc.run.drawing import Drawing
+from moc.run.edits import Edits, edits_of
+from moc.run.edits import differences as edit_differences
 from moc.run.folder import RunFolder
 from moc.run.manifest import differences, story_dict, video_entry
 from moc.run.request import Request, command, merged_story
@@ -34,6 +36,7 @@ class Asked:
     overrides: dict[str, str]
     backbone: Backbone
     plan: Plan
+    edits: Edits
 
 
 def check(request: Request) -> Asked:
@@ -56,8 +59,7 @@ def check(request: Request) -> Asked:
         raise InputError(f"{' and '.join(together)} can't be used together.")
     folder = RunFolder(request.out)
     folder.check_place()
-    if not request.force:
-        folder.read_manifest()  # a damaged one is said before anything is made
+    old = None if request.force else folder.read_manifest()  # a damaged one is said before anything is made
     story, overrides = merged_story(request)
     single = [name for name, value in (*given[:2], ("--takes", request.takes > 1)) if value]
     if single and looks_ahead(story):
@@ -66,7 +68,8 @@ def check(request: Request) -> Asked:
             "all others, so none can be drawn alone; draw the whole story again with --force or in another --out."
         )
     backbone = load_backbone(story.model)
-    return Asked(request, folder, story, overrides, backbone, backbone.plan(story))
+    plan = backbone.plan(story)
+    return Asked(request, folder, story, overrides, backbone, plan, edits_of(request, story, plan, backbone, old))
 
 
 class Decision:
@@ -100,7 +103,9 @@ class Decision:
             self._check_empty()
         weights = "" if dry and not self.old else asked.backbone.fingerprint()
         kind = self.old.get("device", {}).get("kind", "cpu")
-        self.drawing = Drawing(self.folder, self.story, asked.backbone, weights, kind, fresh=not self.old)
+        self.edits = asked.edits
+        self.notes += self.edits.notes()
+        self.drawing = Drawing(self.folder, self.story, asked.backbone, weights, kind, self.edits, fresh=not self.old)
         self.job: dict[str, Any] = self.old.get("job") or {"shots": [], "takes": 1, "seeds": {}}
         self.todo: list[int] = []
         self.variants: list[tuple[int, int]] = []
@@ -145,6 +150,11 @@ class Decision:
         numbers, takes = self.job["shots"], self.job["takes"]
         drawing.seeds = {int(number): seed for number, seed in self.job["seeds"].items()}
         self.todo, self.variants = drawing.todo(numbers, forced=self.forced), drawing.todo_takes(numbers, takes)
+        if takes > 1 and (lent := sorted(set(numbers) & set(self.edits.loans))) and request.shots:
+            raise InputError(
+                f"--takes: shot {lent[0]} is remembered from another run; draw it first with --shots {lent[0]} "
+                "--remember none."
+            )
         if self.todo or self.variants:
             self._resolve_device()
 
@@ -162,6 +172,9 @@ class Decision:
         """The folder's run must be the one asked for."""
         self._check_kept(list(self.drawing.states))
         phrases, numbers = differences(self.old["storyboard"], story_dict(self.story))
+        edited, concerned = edit_differences(self.old, self.edits)
+        numbers = sorted({*numbers, *concerned}) if numbers or not phrases else []
+        phrases += edited
         if self.old["model"]["weights_sha256"] != self.drawing.weights:
             phrases, numbers = [*phrases, "the model's weights"], []
         asked = self.request.device.partition(":")[0]
@@ -194,14 +207,15 @@ class Decision:
     def _check_chosen(self, numbers: list[int]) -> None:
         """A chosen shot needs the ones before it; those that stay as they are but changed in the story are named."""
         self._check_kept(numbers)
-        needed = [n for n in self.drawing.missing() if n < numbers[-1] and n not in numbers]
+        given = {*numbers, *self.edits.loans}
+        needed = [n for n in self.drawing.missing() if n < numbers[-1] and n not in given]
         if needed:
             raise InputError(
                 f"--shots: shot {numbers[-1]} needs the shots before it, and {format_shots(needed)} are not rendered "
                 "yet; choose them too."
             )
         self._resolve_device()
-        changed = [n for n in self.drawing.changed() if n not in numbers]
+        changed = [n for n in self.drawing.changed() if n not in given]
         if changed:
             self.notes.append(
                 f"{named_shots(changed)}: changed in {self.request.story_path} as well, but kept as drawn before; "

@@ -80,6 +80,7 @@ class RunFolder:
                 f"{self.manifest} is not of format {FORMAT}, the one that this moc reads; choose another --out or "
                 "start over with --force."
             )
+        data = {"remember": {}, "forget": {}, **data}  # runs of before there were these
         if (place := fault(data, MANIFEST)) is not None:
             raise self._damaged(f"'{place}' is missing or not what moc writes")
         total = len(data["storyboard"]["shots"])

@@ -69,6 +69,7 @@ class _Job:
     def _draw(self) -> None:
         numbers, takes, drawing = self.job["shots"], self.job["takes"], self.drawing
         todo, variants = self.decision.todo, self.decision.variants
+        self._place()
         if not todo and not variants:
             return
         self.description = describe_device(drawing.device)
@@ -80,6 +81,11 @@ class _Job:
             todo = drawing.todo(numbers, forced=self.decision.forced)
         for number, take in drawing.todo_takes(numbers, takes):
             self._keep_up([number], take)
+
+    def _place(self) -> None:
+        """Put shots of other runs into their places, with their clips."""
+        for note in self.drawing.place(self.plan, self._make_room):
+            self.clips |= assemble.write_clip(self.folder, self.drawing.states[note.number], None, fps=self.plan.fps)
 
     def _make_room(self) -> None:
         """Under --force, remove the old run as late as can be: a new one that can't even begin costs nothing."""
@@ -143,6 +149,7 @@ class _Job:
             "clips": self.clips,
             "overrides": self.overrides,
             "job": None if finished else self.job,
+            **self.drawing.edits.manifest(),
             "storyboard": story_dict(self.story),
             "timings": self.timings | {"written": time.strftime("%Y-%m-%dT%H:%M:%S%z")},
         }

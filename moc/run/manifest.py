@@ -14,6 +14,7 @@ from moc.errors import InputError
 from moc.run.files import sha256_file, sha256_json
 from moc.run.selection import named_shots
 from moc.run.shape import Table, fault, matching, optional, whole
+from moc.run.state import LENT
 from moc.storyboard.kinds import IDENTIFIER
 from moc.storyboard.model import MAX_SEED, MAX_SHOTS
 from moc.video import watchable_scale
@@ -61,6 +62,8 @@ MANIFEST = {
     "job": optional(
         {"shots": [_NUMBER], "takes": whole(1, 999_999), "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED))}
     ),
+    "remember": Table("[1-9][0-9]{0,3}", LENT),
+    "forget": Table("[1-9][0-9]{0,3}", [_NUMBER]),
     "storyboard": {"shots": [dict]},
     "timings": lambda value: fault(value, dict) is None and fault(value.get("shots", {}), Table(".*", float)) is None,
 }
@@ -97,6 +100,8 @@ def shot_entries(
                 for take, state in folder.takes(number).items()
             ],
             "drawn_from": note.shot,
+            "lent": note.lent,
+            "forgets": note.forgets,
             "recipe": note.recipe,
             "latents_sha256": note.digest,
             "memory_sha256": sha256_json({str(earlier): digest for earlier, digest in note.remembers.items()}),

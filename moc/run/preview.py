@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from moc.errors import MocError
@@ -21,7 +22,8 @@ def plan_story(request: Request) -> tuple[Plan, list[tuple[int, int]]]:
     """
     asked = check(request)
     decision = Decision(asked, dry=True)
-    return asked.plan, [*((number, 1) for number in decision.todo), *decision.variants]
+    plan = replace(asked.plan, notes=(*asked.plan.notes, *asked.edits.notes()))
+    return plan, [*((number, 1) for number in decision.todo), *decision.variants]
 
 
 def resume_hint(request: Request) -> str:

@@ -30,6 +30,8 @@ class Request:
         seed: of the shots chosen by `shots`; without `shots` a seed is an override like any other.
         takes: variants of each chosen shot, the first included.
         use_takes: "3:2" puts take 2 of shot 3 into the video.
+        remember: "RUN:N" or "RUN:N=M", shots of other runs in the place of shots of this one; "none" for none any more.
+        forget: "1:8" and the like, earlier shots that later ones can't read; "none" likewise.
         resume: go on with what is there; force: start over in a folder that holds something else.
     """
 
@@ -42,6 +44,8 @@ class Request:
     seed: int | None = None
     takes: int = 1
     use_takes: str | None = None
+    remember: tuple[str, ...] = ()
+    forget: tuple[str, ...] = ()
     resume: bool = False
     force: bool = False
 

@@ -10,10 +10,11 @@ from moc.errors import InputError
 _RANGE = re.compile(r"([0-9]{1,6})(-([0-9]{1,6})?)?|-([0-9]{1,6})")
 
 
-def parse_shots(text: str, total: int) -> list[int]:
+def parse_shots(text: str, total: int, option: str = "--shots") -> list[int]:
     """Shot numbers of a story of `total` shots, ascending and unique.
 
-    `3` is a shot, `5-6` a range with both ends, `9-` from shot 9 to the end, `-2` from the start to shot 2.
+    `3` is a shot, `5-6` a range with both ends, `9-` from shot 9 to the end, `-2` from the start to shot 2. `option` is
+    what errors name.
 
     Raises:
         InputError: not of that form, a range that runs backwards, or a number outside 1..total.
@@ -22,14 +23,16 @@ def parse_shots(text: str, total: int) -> list[int]:
     for part in text.split(","):
         match = _RANGE.fullmatch(part.strip())
         if not match:
-            raise InputError(f"--shots '{text}': '{part.strip()}' is no shot number or range such as 3, 5-6, 9- or -2.")
+            raise InputError(
+                f"{option} '{text}': '{part.strip()}' is no shot number or range such as 3, 5-6, 9- or -2."
+            )
         first = int(match[1] or 1)
         last = int(match[4] or match[3] or (total if match[2] else first))
         for number in (first, last):
             if not 1 <= number <= total:
-                raise InputError(f"--shots '{text}': the story has shots 1 to {total}, not {number}.")
+                raise InputError(f"{option} '{text}': the story has shots 1 to {total}, not {number}.")
         if last < first:
-            raise InputError(f"--shots '{text}': {first}-{last} runs backwards.")
+            raise InputError(f"{option} '{text}': {first}-{last} runs backwards.")
         chosen.update(range(first, last + 1))
     return sorted(chosen)
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
-from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,6 +47,8 @@ class ShotNote:
         sparsity: 1 - density of its attention.
         frames: number of video frames.
         shot: the fields of the shot as the storyboard had them, its seed written out.
+        forgets: the earlier shots that it could not read.
+        lent: what is told of the other run's shot that stands here (see `moc.run.edits`); None for a shot of this run.
     """
 
     number: int
@@ -60,6 +62,8 @@ class ShotNote:
     sparsity: float
     frames: int
     shot: dict[str, Any]
+    forgets: list[int] = field(default_factory=list)
+    lent: dict[str, Any] | None = None
 
     def to_json(self) -> str:
         """The note as canonical JSON text."""
@@ -69,6 +73,8 @@ class ShotNote:
     def from_json(cls, text: str) -> ShotNote:
         """The note that `to_json` wrote. Raises ValueError for anything else, RecursionError for what is too deep."""
         data = json.loads(text)
+        if isinstance(data, dict):  # notes of before there were these
+            data = {"forgets": [], "lent": None, **data}
         if (place := fault(data, _NOTE)) is not None or len(data) != len(_NOTE) or len(data["shot"]) != len(_SHOT):
             raise ValueError(f"a note of a shot with a wrong '{place or 'key'}'")
         data["remembers"] = {int(number): digest for number, digest in data["remembers"].items()}
@@ -87,6 +93,9 @@ _SHOT = {
     "cut": bool,
     "seed": optional(whole(0, MAX_SEED)),
 }
+LENT = {"title": str, "shot": whole(1, MAX_SHOTS), "id": _NAME, "weights_sha256": _DIGEST, "latents_sha256": _DIGEST}
+"""Shape of what is told of a shot of another run."""
+
 _NOTE = {
     "number": whole(1, MAX_SHOTS),
     "id": _NAME,
@@ -99,6 +108,8 @@ _NOTE = {
     "sparsity": float,
     "frames": whole(1, 10**7),
     "shot": _SHOT,
+    "forgets": [whole(1, MAX_SHOTS)],
+    "lent": optional(LENT),
 }
 
 
@@ -129,7 +140,7 @@ def shared_recipe(story: Storyboard) -> str:
     return sha256_json(data)
 
 
-def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str) -> str:
+def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str, forgets: Sequence[int] = ()) -> str:
     """sha256 of everything that decides a shot's bytes, but for the earlier shots' latents.
 
     Args:
@@ -137,9 +148,16 @@ def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str) -> 
         shot: what is asked for; seed: what its noise is drawn from, in place of the shot's own.
         weights: sha256 of the model's weights.
         device: other kinds of device round differently; the number of a GPU does not count.
+        forgets: earlier shots that it can't read.
     """
     own = asdict(shot) | {"seed": seed}
-    return sha256_json({"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]})
+    everything = {"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]}
+    return sha256_json(everything | ({"forgets": sorted(forgets)} if forgets else {}))
+
+
+def lent_recipe(shot: Shot, digest: str, forgets: Sequence[int]) -> str:
+    """The same for a shot of another run: its latents, the words it is remembered with, and what it can't read."""
+    return sha256_json({"lent": digest, "shot": asdict(shot) | {"seed": None}, "forgets": sorted(forgets)})
 
 
 def digest_of(latents: np.ndarray) -> str:
