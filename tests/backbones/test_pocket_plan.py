@@ -143,6 +143,11 @@ class Work:
         def count(q: Any, k: Any, layout: Any, config: Any, *, q_range: Any = None, **rest: Any) -> Any:
             _, shots = self._rows(layout, q_range)
             limits = candidates_of(layout, config, q_range, torch.device("cpu")).limit
+            if config.pattern == "random":
+                limits = torch.zeros_like(limits)
+            elif config.pattern == "moc-block":  # once for all queries of a chunk
+                chunk = layout.chunk_ids[slice(*(q_range or (0, layout.length)))]
+                limits = limits * torch.cat([chunk.new_ones(1), chunk.diff()])
             for shot in shots.unique().tolist():
                 self.flops[shot] += 2 * q.shape[-1] * q.shape[1] * float(limits[shots == shot].sum())
             return route(q, k, layout, config, q_range=q_range, **rest)
@@ -163,6 +168,15 @@ class Work:
         ({}, {"mode": "joint"}),
         ({"text_links": "all", "causal": False, "top_k": 3}, {"mode": "joint", "guidance": 2.0}),
         ({"causal": False, "intra": "chunk", "top_k": 30}, {"mode": "joint"}),
+        ({"pattern": "dense"}, {}),
+        ({"pattern": "dense", "causal": False, "intra": "chunk"}, {"mode": "joint"}),
+        ({"pattern": "local"}, {}),
+        ({"pattern": "first-frame"}, {}),
+        ({"pattern": "first-frame", "outer_top_m": 1}, {}),
+        ({"pattern": "first-frame", "causal": False}, {"mode": "joint"}),
+        ({"pattern": "random"}, {}),
+        ({"pattern": "moc-block", "top_k": 2}, {}),
+        ({"pattern": "moc-no-causal", "top_k": 2}, {"mode": "joint"}),
     ],
     ids=str,
 )
@@ -181,8 +195,11 @@ def test_flops_are_those_of_the_run(
         assert shot.flops == pytest.approx(work.flops[shot.number], rel=1e-9), shot.number
 
 
-def test_ragged_chunks_cost_about_what_is_planned(backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    story = story_of([shot_data(n, 2.5) for n in range(1, 5)], attention={"chunk_tokens": 7, "top_k": 2})
+@pytest.mark.parametrize("attention", [{"chunk_tokens": 7}, {"pattern": "moc-uniform"}, {"pattern": "radial"}], ids=str)
+def test_ragged_chunks_cost_about_what_is_planned(
+    backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch, attention: dict[str, Any]
+) -> None:
+    story = story_of([shot_data(n, 2.5) for n in range(1, 5)], attention={"top_k": 2, **attention})
     work = Work(story, monkeypatch)
     render(backbone, story)
     for shot in backbone.plan(story).shots:
