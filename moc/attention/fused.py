@@ -8,22 +8,26 @@ FlashAttention-2 is (its backward is with `deterministic`).
 from __future__ import annotations
 
 import importlib.util
-import math
 from functools import lru_cache
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
-from moc.attention import flash, varlen
-from moc.attention.mandatory import mandatory
+from moc.attention import flash, runs, varlen
+from moc.attention.call import Call, differentiable_once
+from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.portable import deterministic_algorithms
+from moc.attention.probes import own_kernel
 from moc.attention.triton.tiles import shared_memory
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
+if TYPE_CHECKING:
+    from moc.attention.triton.routed import Plans
+
 BACKWARD_ROOM = 160 << 10  # bytes of shared memory that FlashAttention-2's backward pass takes for wide heads
+WIDEST_WITH_LSE = 248  # beyond it FlashAttention-2 has no column for a gradient of the LSE; plain products have
 
 
 @lru_cache(maxsize=1)
@@ -31,8 +35,14 @@ def _triton_installed() -> bool:
     return importlib.util.find_spec("triton") is not None
 
 
-def refusal(q: Tensor, layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int]) -> str | None:
-    """Why this backend can't take these inputs, in one sentence; None where it can."""
+def refusal(
+    q: Tensor, layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int], gradients: bool | None = None
+) -> str | None:
+    """Why this backend can't take these inputs, in one sentence; None where it can.
+
+    Args:
+        gradients: whether gradients will be asked for; None reads it off the queries.
+    """
     if not q.is_cuda:
         return f'backend "triton" needs tensors on CUDA, got {q.device}'
     if not _triton_installed():
@@ -43,7 +53,8 @@ def refusal(q: Tensor, layout: TokenLayout, config: MoCConfig, q_range: tuple[in
             f"{q.shape[-1]}"
         )
     room = shared_memory(q.device)
-    if q.shape[-1] > 192 and 0 < room < BACKWARD_ROOM and torch.is_grad_enabled() and q.requires_grad:
+    wide = q.shape[-1] > 192 and 0 < room < BACKWARD_ROOM
+    if wide and (torch.is_grad_enabled() and q.requires_grad if gradients is None else gradients):
         return (
             f'backend "triton" needs {BACKWARD_ROOM >> 10} KiB of shared memory for gradients at head_dim above 192, '
             f"got head_dim {q.shape[-1]} and {room >> 10} KiB"
@@ -67,53 +78,83 @@ def attend_fused(
     deterministic: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """One softmax over everything that a query attends; arguments and results as `attend_portable`."""
-    scale = 1 / math.sqrt(q_BHQD.shape[-1]) if scale is None else scale
     if indices is not None and indices.shape[-1] == 0:
         indices = None
-    return _Fused.apply(q_BHQD, k_BHLD, v_BHLD, indices, layout, config, q_range, scale, deterministic)
+    return _Fused.apply(q_BHQD, k_BHLD, v_BHLD, indices, Call.of(q_BHQD, layout, config, q_range, scale, deterministic))
 
 
 class _Fused(torch.autograd.Function):
     @staticmethod
-    def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        indices: Tensor | None,
-        layout: TokenLayout,
-        config: MoCConfig,
-        q_range: tuple[int, int],
-        scale: float,
-        deterministic: bool,
-    ) -> tuple[Tensor, Tensor]:
-        from moc.attention.triton.routed import merged_forward
-
-        own = mandatory(layout, config, q_range, q.device)
-        out, lse = flash.mandatory_forward(q, k, v, own, scale)
-        plan = None
-        if indices is not None:
-            out, lse, plan = merged_forward(q, k, v, out, lse, indices, layout, scale)
-        ctx.save_for_backward(q, k, v, out, lse, *(() if indices is None else (indices,)))
-        ctx.plan = plan
-        ctx.own, ctx.layout, ctx.scale, ctx.deterministic = own, layout, scale, deterministic
+    def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call) -> tuple[Tensor, Tensor]:
+        out, lse, plans = forward(q, k, v, indices, call)
+        # The plan's tensors are saved as tensors, so that checkpointing and offloading see them.
+        tables, ctx.unpack = ([], None) if plans is None else plans.flat()
+        ctx.save_for_backward(q, k, v, out, lse, indices, *tables)
+        ctx.call = call
         ctx.set_materialize_grads(False)
-        return out, lse.contiguous()
+        return out, lse
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:
-        from moc.attention.triton.routed import delta_of, dq_with_links, key_gradients
+        q, k, v, out, lse, indices, *tables = ctx.saved_tensors
+        plans = None if ctx.unpack is None else ctx.unpack(tables)
+        return *backward(dout, dlse, q, k, v, out, lse, indices, plans, ctx.call), None, None
 
-        q, k, v, out, lse, *rest = ctx.saved_tensors
-        dout = torch.zeros_like(out) if dout is None else dout
-        with torch.autocast("cuda", enabled=False), deterministic_algorithms(ctx.deterministic):
-            if rest:
-                delta = delta_of(out, dout, dlse)
-                dk, dv = key_gradients(q, k, v, dout, lse, delta, rest[0].shape[-1], ctx.plan, ctx.layout, ctx.scale)
-            else:
-                dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
-            dq = flash.mandatory_backward(q, k, v, dout, out, lse, dlse, ctx.own, ctx.scale, dk, dv)
-            if rest:
-                dq = dq_with_links(q, k, v, dout, lse, delta, dq, rest[0], ctx.plan, ctx.layout, ctx.scale)
-        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), *([None] * 6)
+
+def forward(q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call) -> tuple[Tensor, Tensor, Plans | None]:
+    """The forward pass alone: output, log-sum-exp, and the plans of the routed part for the backward pass."""
+    from moc.attention.triton.routed import merged_forward
+
+    out, lse = flash.mandatory_forward(q, k, v, _own(q, call), call.scale)
+    plans = None
+    if indices is not None:
+        out, lse, plans = merged_forward(q, k, v, out, lse, indices, call.layout, call.scale)
+    return out, lse.contiguous(), plans
+
+
+def backward(
+    dout: Tensor | None,
+    dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    indices: Tensor | None,
+    plans: Plans | None,
+    call: Call,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dq, dk, dv from the gradients of output and log-sum-exp, None for none, and what the forward pass gave."""
+    from moc.attention.triton.routed import delta_of, dq_with_links, key_gradients
+
+    dout = torch.zeros_like(out) if dout is None else dout
+    layout, scale = call.layout, call.scale
+    with torch.autocast("cuda", enabled=False), deterministic_algorithms(call.deterministic):
+        if indices is not None and plans is not None:
+            delta = delta_of(out, dout, dlse)
+            dk, dv = key_gradients(q, k, v, dout, lse, delta, indices.shape[-1], plans, layout, scale)
+        else:
+            dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
+        dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
+        if indices is not None and plans is not None:
+            dq = dq_with_links(q, k, v, dout, lse, delta, dq, indices, plans, layout, scale)
+    return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
+
+
+def _own_backward(
+    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, call: Call,
+    dk: Tensor, dv: Tensor,
+) -> Tensor:  # fmt: skip
+    """Adds the own part's key and value gradients to dk and dv, returns its query gradients."""
+    own = _own(q, call)
+    if dlse is not None and q.shape[-1] > WIDEST_WITH_LSE:
+        bits = torch.are_deterministic_algorithms_enabled()
+        if own_kernel(q, equal=own.equal, backward=True, deterministic=bits, lse=True) in ("fa2", "fa3"):
+            delta = (dout.float() * out.float()).sum(-1) - dlse
+            return runs.backward(q, k, v, dout, lse, delta, own, call.q_range[0], call.scale, dk, dv)
+    return flash.mandatory_backward(q, k, v, dout, out, lse, dlse, own, call.scale, dk, dv)
+
+
+def _own(q: Tensor, call: Call) -> Mandatory:
+    return mandatory(call.layout, call.config, call.q_range, q.device)

@@ -8,15 +8,14 @@ matrix products. Memory is linear in length: links times head width.
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from moc.attention import flash, runs, tiles, varlen
-from moc.attention.mandatory import mandatory
+from moc.attention.call import Call, differentiable_once
+from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.routed import Links, group_links
 from moc.attention.varlen import deterministic_algorithms
 from moc.config import MoCConfig
@@ -50,86 +49,106 @@ def attend_portable(
     Returns:
         [B, H, Lq, D] outputs in the queries' dtype and their [B, H, Lq] natural-log LSE; both carry gradients.
     """
-    scale = 1 / math.sqrt(q_BHQD.shape[-1]) if scale is None else scale
     if indices is not None and indices.shape[-1] == 0:
         indices = None
-    return _Attend.apply(q_BHQD, k_BHLD, v_BHLD, indices, layout, config, q_range, scale, deterministic, matmul)
+    call = Call.of(q_BHQD, layout, config, q_range, scale, deterministic)
+    return _Attend.apply(q_BHQD, k_BHLD, v_BHLD, indices, call, matmul)
 
 
 class _Attend(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any,
-        q: Tensor,
-        k: Tensor,
-        v: Tensor,
-        indices: Tensor | None,
-        layout: TokenLayout,
-        config: MoCConfig,
-        q_range: tuple[int, int],
-        scale: float,
-        deterministic: bool,
-        matmul: bool,
+        ctx: Any, q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call, matmul: bool
     ) -> tuple[Tensor, Tensor]:
-        own = mandatory(layout, config, q_range, q.device)
-        fused = varlen.supported(q) and not matmul and len(own.groups) <= varlen.MAX_SEQUENCES
-        with torch.autocast(q.device.type, enabled=False):
-            if fused and own.groups:
-                out, lse = flash.mandatory_forward(q, k, v, own, scale)
-            else:
-                out, lse = runs.forward(q, k, v, own, q_range[0], scale)
-            links = None if indices is None else group_links(indices, layout.num_chunks)
-            if links is not None and len(links.slots):
-                q_rows, k_rows, v_rows = _rows(q), _rows(k), _rows(v)
-                if fused:
-                    routed = flash.routed_forward(q_rows, k_rows, v_rows, links, layout, scale)
-                else:
-                    routed = tiles.forward(q_rows, k_rows, v_rows, links, tiles.tile(links), layout, scale)
-                out_rows, lse_rows = _merge(_rows(out), lse.reshape(-1), *routed, q.dtype)
-                out, lse = out_rows.view(q.shape), lse_rows.view(q.shape[:3])
-            out, lse = out.to(q.dtype), lse.contiguous()
+        out, lse, links = forward(q, k, v, indices, call, matmul=matmul)
         saved = [] if links is None else [links.slots.int() if links.num_slots < 1 << 31 else links.slots, links.edges]
         ctx.save_for_backward(q, k, v, out, lse, *saved)
         ctx.links = None if links is None else (links.width, links.num_slots)
-        ctx.own, ctx.layout, ctx.start, ctx.scale = own, layout, q_range[0], scale
-        ctx.fused, ctx.deterministic = fused, deterministic
+        ctx.call, ctx.matmul = call, matmul
         ctx.set_materialize_grads(False)
         return out, lse
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse, *saved = ctx.saved_tensors
-        links = Links(saved[0].long(), saved[1], *ctx.links) if saved and len(saved[0]) else None
-        dout = torch.zeros_like(out) if dout is None else dout
-        with torch.autocast(q.device.type, enabled=False), deterministic_algorithms(ctx.deterministic and q.is_cuda):
-            dq, dk, dv = _gradients(ctx, q, k, v, out, lse, links, dout, dlse)
-        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype), *([None] * 7)
+        links = Links(saved[0].long(), saved[1], *ctx.links) if saved else None
+        return *backward(dout, dlse, q, k, v, out, lse, links, ctx.call, matmul=ctx.matmul), None, None, None
 
 
-def _gradients(
-    ctx: Any,
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call, *, matmul: bool = False
+) -> tuple[Tensor, Tensor, Links | None]:
+    """The forward pass alone: output, log-sum-exp, and the links for the backward pass."""
+    own = mandatory(call.layout, call.config, call.q_range, q.device)
+    fused = _fused(q, own, matmul)
+    with torch.autocast(q.device.type, enabled=False):
+        if fused and own.groups:
+            out, lse = flash.mandatory_forward(q, k, v, own, call.scale)
+        else:
+            out, lse = runs.forward(q, k, v, own, call.q_range[0], call.scale)
+        links = None if indices is None else group_links(indices, call.layout.num_chunks)
+        if links is not None and len(links.slots):
+            q_rows, k_rows, v_rows = _rows(q), _rows(k), _rows(v)
+            if fused:
+                routed = flash.routed_forward(q_rows, k_rows, v_rows, links, call.layout, call.scale)
+            else:
+                routed = tiles.forward(q_rows, k_rows, v_rows, links, tiles.tile(links), call.layout, call.scale)
+            out_rows, lse_rows = _merge(_rows(out), lse.reshape(-1), *routed, q.dtype)
+            out, lse = out_rows.view(q.shape), lse_rows.view(q.shape[:3])
+        return out.to(q.dtype), lse.contiguous(), links
+
+
+def backward(
+    dout: Tensor | None,
+    dlse: Tensor | None,
     q: Tensor,
     k: Tensor,
     v: Tensor,
     out: Tensor,
     lse: Tensor,
     links: Links | None,
+    call: Call,
+    *,
+    matmul: bool = False,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """dq, dk, dv from the gradients of output and log-sum-exp, None for none, and what the forward pass gave."""
+    links = links if links is not None and len(links.slots) else None
+    dout = torch.zeros_like(out) if dout is None else dout
+    with torch.autocast(q.device.type, enabled=False), deterministic_algorithms(call.deterministic and q.is_cuda):
+        dq, dk, dv = _gradients(dout, dlse, q, k, v, out, lse, links, call, matmul)
+        return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
+
+
+def _fused(q: Tensor, own: Mandatory, matmul: bool) -> bool:
+    return varlen.supported(q) and not matmul and len(own.groups) <= varlen.MAX_SEQUENCES
+
+
+def _gradients(
     dout: Tensor,
     dlse: Tensor | None,
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    out: Tensor,
+    lse: Tensor,
+    links: Links | None,
+    call: Call,
+    matmul: bool,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """dq, dk, dv in the working dtype."""
-    own, layout, start, scale = ctx.own, ctx.layout, ctx.start, ctx.scale
+    layout, scale = call.layout, call.scale
+    own = mandatory(layout, call.config, call.q_range, q.device)
     wide = torch.promote_types(q.dtype, torch.float32)
     dk, dv = (torch.zeros(x.shape, dtype=wide, device=x.device) for x in (k, v))
     # An extra value column carries dLSE, see `varlen.backward`; the widest heads leave it no room.
-    fused = ctx.fused and own.groups and (dlse is None or q.shape[-1] < 256)
+    fused = _fused(q, own, matmul) and own.groups and (dlse is None or q.shape[-1] < 256)
     if fused:
         dq = flash.mandatory_backward(q, k, v, dout, out, lse, dlse, own, scale, dk, dv)
     else:
         delta = (dout.to(wide) * out.to(wide)).sum(-1)
         delta = delta if dlse is None else delta - dlse
-        dq = runs.backward(q, k, v, dout, lse, delta, own, start, scale, dk, dv)
+        dq = runs.backward(q, k, v, dout, lse, delta, own, call.q_range[0], scale, dk, dv)
     dq = dq.to(wide)
     if links is None:
         return dq, dk, dv
