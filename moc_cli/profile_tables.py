@@ -1,18 +1,18 @@
-"""What `moc profile` shows: tables of at most 100 columns, then what they mean."""
+"""What `moc profile` shows: tables of at most 100 columns, in pieces where a terminal is narrower, and their words."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moc.profile.columns import TIME_PARTS
 from moc_cli.console import tell
+from moc_cli.grid import Grid, show
 
 if TYPE_CHECKING:
     from rich.console import Console
-    from rich.table import Table
 
 WIDTH = 100
-_PARTS = ("pool", "route", "plan", "own", "routed", "merge", "rest")
 
 Report = Mapping[str, Any]
 Row = Mapping[str, Any]
@@ -24,12 +24,21 @@ def print_report(console: Console, report: Report) -> None:
     rows = report["rows"]
     tell(console, _stream(report["settings"]))
     console.print()
-    _show(
+    show(
         console, "Counted", _counted(rows),
         "sparsity: share of all query-key pairs left out; of past: of those with the own and earlier shots.",
         "ratio: dense pairs / attended pairs; all in: dense FLOPs / MoC's with pooling and routing.",
     )  # fmt: skip
-    _show(console, "Where MoC's FLOPs go", _flops_parts(rows))
+    show(console, "Where MoC's FLOPs go", _flops_parts(rows))
+    if any(row["model"] for row in rows):
+        name, weights = next((row["model"]["name"], row["model"]["weights"]) for row in rows if row["model"])
+        show(
+            console, f"One denoising step of {name} ({weights} weights)", _model(rows),
+            "rest: everything but self-attention. attention: its share of the dense step.",
+            *(() if report["machine"] is None else (
+                "expected: speed-up if attention reached its ratio; at most: if it took no time at all.",
+            )),
+        )  # fmt: skip
     if report["machine"] is not None:
         _print_measured(console, report)
     for row in rows:
@@ -42,23 +51,19 @@ def _print_measured(console: Console, report: Report) -> None:
     where = f"{machine['name']}, {machine['threads']} threads" if "threads" in machine else machine["name"]
     passes = "forward + backward" if told["backward"] else "forward"
     against = told["against"]
-    _show(
-        console, f"Measured: {where}, {told['dtype']}, {passes}", _measured(rows, against[0]),
-        "of ratio: speed-up / ratio. roof: MoC's least time at the rates of a product and a copy here.",
-        "MiB: inputs and the most that a call takes besides.",
+    whole = any(row["model"] for row in rows)
+    show(
+        console, f"{'Attention in it' if whole else 'Measured'}: {where}, {told['dtype']}, {passes}",
+        _measured(rows, against[0]),
+        f"{against[0]}: {machine['dense_kernels'][against[0]]}. of ratio: speed-up / ratio.",
+        "roof: MoC's least time at the rates of a product and a copy here.",
+        f"MiB: {'weights and' if whole else 'inputs and'} the most that a call takes besides.",
     )  # fmt: skip
-    if len(against) > 1:
-        _show(console, "Dense kernels, ms (MoC is so many times as fast)", _against(rows, against))
+    if len(against) > 1 and not whole:
+        show(console, "Dense kernels, ms (MoC is so many times as fast)", _against(rows, against))
     if any(row["latency_parts_ms"] for row in rows):
-        _show(console, "Where MoC's time goes: ms and share", _parts(rows))
-    if any(row["model"] for row in rows):
-        name, weights = next((row["model"]["name"], row["model"]["weights"]) for row in rows if row["model"])
-        _show(
-            console, f"One denoising step of {name} ({weights} weights)", _model(rows),
-            "attention: its share of the dense step. expected: speed-up if attention reached its ratio;",
-            "at most: if it took no time at all. rest: everything but self-attention.",
-        )  # fmt: skip
-    else:
+        show(console, "Where MoC's time goes: ms and share", _parts(rows))
+    if not whole:
         tell(console, f"{report['break_even']['said']}.")
     powers = [
         f"{said} {report['growth'][key]:.2f}"
@@ -69,12 +74,14 @@ def _print_measured(console: Console, report: Report) -> None:
         tell(console, f"Time grows with the length to the power of: {', '.join(powers)}.")
 
 
-def _counted(rows: Sequence[Row]) -> Table:
+def _counted(rows: Sequence[Row]) -> Grid:
     unit, scale = _unit([row["flops_dense"] for row in rows], "FLOP")
-    table = _table("shots", "tokens", "chunks", "keys\nper query", "sparsity", "sparsity\nof past", f"dense\n{unit}",
-                   f"MoC\n{unit}", "ratio", "ratio\nall in")  # fmt: skip
+    table = Grid((
+        "shots", "tokens", "chunks", "keys a\nquery", "sparsity", "sparsity\nof past", f"dense\n{unit}",
+        f"MoC\n{unit}", "ratio", "all\nin",
+    ))  # fmt: skip
     for row in rows:
-        table.add_row(
+        table.add(
             str(row["shots"]), f"{row['tokens']:,}", f"{row['chunks']:,}", f"{row['keys_per_query']:,.0f}",
             f"{row['sparsity']:.1%}", f"{row['sparsity_causal']:.1%}", _short(row["flops_dense"] / scale),
             _short(row["flops_moc"] / scale), f"{row['flops_ratio']:.2f}x", f"{row['flops_ratio_total']:.2f}x",
@@ -82,61 +89,69 @@ def _counted(rows: Sequence[Row]) -> Table:
     return table
 
 
-def _flops_parts(rows: Sequence[Row]) -> Table:
+def _flops_parts(rows: Sequence[Row]) -> Grid:
     names = list(rows[0]["flops_parts"])
-    table = _table("shots", *(name if name != "own" else "own link" for name in names))
+    table = Grid(("shots", *(name if name != "own" else "own link" for name in names)))
     for row in rows:
         total = sum(row["flops_parts"].values())
-        table.add_row(str(row["shots"]), *(_percent(row["flops_parts"][name] / total) for name in names))
+        table.add(str(row["shots"]), *(_percent(row["flops_parts"][name] / total) for name in names))
     return table
 
 
-def _measured(rows: Sequence[Row], dense: str) -> Table:
-    table = _table("shots", f"{dense}\nms", "MoC\nms", "speed-up", "of ratio", f"{dense}\nTFLOP/s", "MoC\nTFLOP/s",
-                   f"{dense}\nMiB", "MoC\nMiB", "roof\nms")  # fmt: skip
+def _measured(rows: Sequence[Row], dense: str) -> Grid:
+    table = Grid((
+        "shots", f"{dense}\nms", "MoC\nms", "speed-up", "of ratio", f"{dense}\nTFLOP/s", "MoC\nTFLOP/s",
+        f"{dense}\nMiB", "MoC\nMiB", "roof\nms",
+    ))  # fmt: skip
     for row in rows:
-        table.add_row(
+        table.add(
             str(row["shots"]), _ms(row["latency_dense_ms"]), _ms(row["latency_moc_ms"]), _times(row["speedup"]),
-            "-" if row["share_reached"] is None else f"{row['share_reached']:.0%}",
+            _share(row["share_reached"]),
             _maybe(row["tflops_dense"]), _maybe(row["tflops_moc"]),
             _whole(row["peak_memory_dense_mib"]), _whole(row["peak_memory_mib"]), _ms(row["roofline_moc_ms"]),
         )  # fmt: skip
     return table
 
 
-def _against(rows: Sequence[Row], names: Sequence[str]) -> Table:
-    table = _table("shots", *names)
+def _against(rows: Sequence[Row], names: Sequence[str]) -> Grid:
+    table = Grid(("shots", *names))
     for row in rows:
         moc, times = row["latency_moc_ms"], row["against_ms"] or {}
         cells = []
         for name in names:
             value = times.get(name)
             cells.append(f"{_ms(value)} ({_times(value / moc)})" if value and moc else _ms(value))
-        table.add_row(str(row["shots"]), *cells)
+        table.add(str(row["shots"]), *cells)
     return table
 
 
-def _parts(rows: Sequence[Row]) -> Table:
-    table = _table("shots", *(name if name != "own" else "own + text" for name in _PARTS))
+def _parts(rows: Sequence[Row]) -> Grid:
+    table = Grid(("shots", *(name if name != "own" else "own + text" for name in TIME_PARTS)))
     for row in rows:
         if row["latency_parts_ms"]:
             total = sum(row["latency_parts_ms"].values())
-            parts = [row["latency_parts_ms"][name] for name in _PARTS]
-            table.add_row(str(row["shots"]), *(f"{_ms(part)} {part / total:4.0%}" for part in parts))
+            parts = [row["latency_parts_ms"][name] for name in TIME_PARTS]
+            table.add(str(row["shots"]), *(f"{_ms(part)} {part / total:4.0%}" if part else "0" for part in parts))
     return table
 
 
-def _model(rows: Sequence[Row]) -> Table:
+def _model(rows: Sequence[Row]) -> Grid:
     unit, scale = _unit([row["model"]["flops_rest"] for row in rows], "FLOP")
-    table = _table("shots", "dense\nms", "MoC\nms", "speed-up", "attention", "expected", "at most", f"rest\n{unit}")
+    heads = ("shots", f"rest\n{unit}", "attention\nof FLOPs", "ratio\nof FLOPs")
+    timed = ("dense\nms", "MoC\nms", "speed-up", "attention\nof time", "expected", "at most")
+    measured = any(row["model"]["step_moc_ms"] or row["model"]["step_dense_ms"] for row in rows)
+    table = Grid((*heads, *timed) if measured else heads)
     for row in rows:
         told = row["model"]
-        share = told["attention_share"]
-        table.add_row(
-            str(row["shots"]), _ms(told["step_dense_ms"]), _ms(told["step_moc_ms"]), _times(told["speedup"]),
-            "-" if share is None else f"{share:.0%}", _times(told["speedup_expected"]), _times(told["speedup_limit"]),
-            _short(told["flops_rest"] / scale),
+        counted = (
+            str(row["shots"]), _short(told["flops_rest"] / scale), f"{told['flops_share']:.0%}",
+            _times(told["flops_speedup"]),
         )  # fmt: skip
+        times = (
+            _ms(told["step_dense_ms"]), _ms(told["step_moc_ms"]), _times(told["speedup"]),
+            _share(told["attention_share"]), _times(told["speedup_expected"]), _times(told["speedup_limit"]),
+        )  # fmt: skip
+        table.add(*counted, *(times if measured else ()))
     return table
 
 
@@ -145,26 +160,24 @@ def print_paper(console: Console, report: Report) -> None:
     _widen(console)
     kinds = ("printed", "formula", "counted")
     heads = [f"{name}\n{kind}" for name in ("sparsity", "FLOPs") for kind in kinds]
-    table = _table("table", "row", *heads)
-    table.columns[1].justify = "left"
+    table = Grid(("table", "row", *heads), names=2, left=(1,))
     for row in report["tables"]:
         digits = {"printed": 0, "formula": 1, "counted": 1}
         sparsity = (f"{row[f'sparsity_{kind}']:.{digits[kind]}%}" for kind in kinds)
         cost = (f"{row[f'flops_{kind}']:.{1 + digits[kind]}e}" for kind in kinds)
-        table.add_row(str(row["table"]), row["row"], *sparsity, *cost)
+        table.add(str(row["table"]), row["row"], *sparsity, *cost)
     whys: dict[str, list[str]] = {}
     for row in report["tables"]:
         whys.setdefault(row["why"], []).append(f"Table {row['table']}, {row['row']}")
-    _show(
+    show(
         console, "The paper's tables: one head of one layer, d = 128", table,
         "formula: the paper's own, with the chunk size as given; counted: over the real, evenly cut chunks.", "",
         *(f"{'; '.join(names)}: {why}." for why, names in whys.items()),
     )  # fmt: skip
-    table = _table("equation", "printed", "ours")
-    table.columns[0].justify = "left"
+    table = Grid(("equation", "printed", "ours"), left=(0,))
     for row in report["equations"]:
-        table.add_row(row["equation"], f"{row['printed']:.4g}", f"{row['ours']:.4g}")
-    _show(
+        table.add(row["equation"], f"{row['printed']:.4g}", f"{row['ours']:.4g}")
+    show(
         console, "Its equations at L = 180,000, C = 36, k = 5, m = 1,024, d = 128", table,
         *(f"{row['equation'].partition(':')[0]}: {row['why']}." for row in report["equations"]),
     )  # fmt: skip
@@ -191,27 +204,6 @@ def _widen(console: Console) -> None:
     """A pipe has no width: tables get what they were made for."""
     if not console.is_terminal:
         console.width = max(console.width, WIDTH)
-
-
-def _table(*columns: str) -> Table:
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), show_edge=False)
-    for name in columns:
-        table.add_column(name, justify="right", no_wrap=True)
-    return table
-
-
-def _show(console: Console, title: str, table: Table, *legend: str) -> None:
-    """A table under its title, and what its columns mean. A title of the table's own would wrap to its width."""
-    from rich.text import Text
-
-    console.print(Text(title, style="bold"))
-    console.print(table)
-    for sentence in legend:
-        tell(console, sentence)
-    console.print()
 
 
 def _unit(values: Sequence[float], unit: str) -> tuple[str, float]:
@@ -244,6 +236,10 @@ def _maybe(value: float | None) -> str:
 
 def _times(value: float | None) -> str:
     return "-" if value is None else f"{value:.2f}x"
+
+
+def _share(value: float | None) -> str:
+    return "-" if value is None else f"{value:.0%}"
 
 
 def _whole(value: float | None) -> str:
