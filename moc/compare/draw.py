@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from moc.compare.arms import Arm
-from moc.compare.costs import MEMORY
 from moc.compare.footage import Footage
+from moc.compare.gauge import Gauge
 from moc.errors import InputError
 from moc.run import Listener, Request, RunFolder, render
 from moc.storyboard import Storyboard
 from moc.storyboard.model import MAX_SEED
 
 if TYPE_CHECKING:
+    import torch
+
     from moc.run import Outcome
 
 MOST_SEEDS = 100
@@ -111,6 +112,11 @@ def draw(job: Job, listener_of: ListenerOf = lambda arm, seed: Listener()) -> di
 
 
 def _draw_one(job: Job, arm: Arm, seed: int, listener: Listener) -> Outcome:
+    import torch
+
+    from moc.profile.timing import synchronize
+    from moc.run.device import resolve_device
+
     path = job.folder(arm, seed)
     manifest = None if job.force else RunFolder(path).read_manifest()
     request = Request(
@@ -122,13 +128,13 @@ def _draw_one(job: Job, arm: Arm, seed: int, listener: Listener) -> Outcome:
         resume=manifest is not None and manifest["status"] != "finished",
     )
     if job.force and _another(request):
-        request = Request(**{**vars(request), "resume": False, "force": True})
+        request = replace(request, force=True)
+    device = torch.device(resolve_device(job.device))
+    gauge = Gauge(path, listener, lambda: synchronize(device), anew=not request.resume)
     done: list[Outcome] = []
-    peak = _peak_memory(job.device, lambda: done.append(render(request, listener)))
-    if done[0].drawn and peak is not None:
-        from moc.run.files import write_json
-
-        write_json(_note(path), {MEMORY.key: max(peak, memory_of(path) or 0.0) if request.resume else peak})
+    peak = _peak_memory(device, lambda: done.append(render(request, gauge)))
+    if done[0].drawn:
+        gauge.peak(peak)
     return done[0]
 
 
@@ -143,12 +149,9 @@ def _another(request: Request) -> bool:
     return False
 
 
-def _peak_memory(device: str, run: Callable[[], object]) -> float | None:
+def _peak_memory(device: torch.device, run: Callable[[], object]) -> float | None:
     """Run, and give the mebibytes that this took at most besides what was held before; None where nobody tells."""
-    import torch
-
     from moc.profile.timing import peak_memory
-    from moc.run.device import resolve_device
 
     ran: list[bool] = []
 
@@ -156,21 +159,7 @@ def _peak_memory(device: str, run: Callable[[], object]) -> float | None:
         ran.append(True)
         run()
 
-    peak = peak_memory(once, torch.device(resolve_device(device)), [])
+    peak = peak_memory(once, device, [])
     if not ran:  # where the system does not tell, nothing was run either
         run()
     return peak
-
-
-def _note(path: Path) -> Path:
-    """Beside the run folder: what the run itself does not write down."""
-    return path.with_name(f"{path.name}.json")
-
-
-def memory_of(path: Path) -> float | None:
-    """The peak memory that was measured when the run at `path` was drawn; None where it was not."""
-    try:
-        data: dict[str, Any] = json.loads(_note(path).read_text(encoding="utf-8"))
-        return float(data[MEMORY.key])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moc.compare.arms import Arm, reference_of
-from moc.compare.costs import COSTS, MEMORY, counted, measured
-from moc.compare.draw import Job, ListenerOf, check, draw, memory_of
+from moc.compare.costs import COSTS, counted, measured
+from moc.compare.draw import Job, ListenerOf, check, draw
 from moc.compare.footage import Footage, open_run
+from moc.compare.gauge import gauged
 from moc.compare.stats import difference, summary
 from moc.errors import InputError
 from moc.metrics import consistency, vbench
@@ -209,7 +210,7 @@ def _measure(
 ) -> tuple[Values, pd.DataFrame | None]:
     """All values of one run but VBench's, and the rows that the reader read."""
     keys = {metric.key for metric in metrics}
-    values: Values = {**measured(footage.manifest), MEMORY.key: memory_of(footage.folder.path)}
+    values: Values = {**measured(footage.manifest), **gauged(footage.folder.path, list(footage.ids))}
     table = None
     if footage.of_the_world:
         values |= counted(footage.story)

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from moc.compare.costs import COSTS, PAST, SPARSITY
+from moc.compare.costs import COSTS, PAST, SECONDS, SPARSITY, STEP_SECONDS
 from moc.compare.memory_columns import COLUMNS
 from moc.metrics.catalogue import ALL
 from moc.metrics.colours import PLACE_COLOURS
@@ -16,7 +16,10 @@ from moc.metrics.metric import Metric
 
 _METRICS = {metric.key: metric for metric in (*ALL, *COSTS, *COLUMNS)}
 # in a terminal of a hundred columns each of these gives way to the other, where that has values
-_GIVES_WAY = {MOTION.key: DYNAMIC_DEGREE.key, PAST.key: SPARSITY.key, PLACE_COLOURS.key: PLACES.key}
+_GIVES_WAY = {
+    MOTION.key: DYNAMIC_DEGREE.key, PAST.key: SPARSITY.key, PLACE_COLOURS.key: PLACES.key,
+    SECONDS.key: STEP_SECONDS.key,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
