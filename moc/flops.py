@@ -24,7 +24,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
         own_pairs += rows * own
         fixed_pairs += rows * (video - own)
         keys += group.num_keys
-    routed, links, scored = _routed(layout, config)
+    routed, links, scored = routed_of(layout, config)
     ends = [(layout.global_text, layout.global_text)]
     ends += [(b - a, b) for a, b in (layout.token_range(number) for number in layout.shot_numbers)]
     return Counts(
@@ -195,26 +195,29 @@ def _overlap(keys: Sequence[tuple[int, int]], ranges: Sequence[tuple[int, int]])
     return common
 
 
-def _routed(layout: TokenLayout, config: MoCConfig) -> tuple[float, int, int]:
-    """Routed pairs, links and scores. The rows of a chunk share their candidates: ranks 0:limit without low:high.
+def routed_of(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int] | None = None) -> tuple[float, int, int]:
+    """Routed pairs, links and scores of the rows start:stop, the whole stream when None; see `Counts`.
 
-    What is scored and picked are chunks, under "moc-uniform" blocks of them. "moc-block" scores once a chunk of queries
-    and "random" never.
+    The rows of a chunk share their candidates: ranks 0:limit without low:high. What is scored and picked are chunks,
+    under "moc-uniform" blocks of them. "moc-block" scores once a chunk of queries and "random" never.
     """
     import torch
 
     from moc.candidates import candidates_of
 
     candidates = candidates_of(layout, config, None, torch.device("cpu"))
-    first = layout.chunk_bounds[:-1].cpu()
+    edges = layout.chunk_edges()
+    first = torch.tensor(edges[:-1], dtype=torch.int64)
     table = [getattr(candidates, name)[first].tolist() for name in ("limit", "low", "high")]
-    sizes = layout.chunk_bounds.diff().cpu()
-    until = [0, *accumulate(sizes[~layout.chunk_is_text.cpu()].tolist())]
+    start, stop = (0, layout.length) if q_range is None else q_range
+    sizes = [max(0, min(b, stop) - max(a, start)) for a, b in pairwise(edges)]
+    lengths = layout.chunk_bounds.diff().cpu()
+    until = [0, *accumulate(lengths[~layout.chunk_is_text.cpu()].tolist())]
     block = layout.blocks.tolist() if layout.even is not None else list(range(layout.num_video_chunks))
     pairs, links, scored = 0.0, 0, 0
-    for rows, limit, low, high in zip(sizes.tolist(), *table, strict=True):
+    for rows, limit, low, high in zip(sizes, *table, strict=True):
         admissible = len({*block[:low], *block[high:limit]}) if layout.even is not None else limit - (high - low)
-        if config.top_k == 0 or admissible == 0:
+        if rows == 0 or config.top_k == 0 or admissible == 0:
             continue
         picked = min(config.top_k, admissible)
         tokens = until[limit] - (until[high] - until[low])

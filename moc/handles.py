@@ -23,7 +23,14 @@ if TYPE_CHECKING:
 SHORTEST = 1024
 """Bytes of the shortest handle, enough for some 30 shots; each further length is twice the one before."""
 
+_PLAIN = (Tensor, torch.nn.Parameter)
 _alive: WeakValueDictionary[bytes, TokenLayout] = WeakValueDictionary()
+
+
+def traced(x: Tensor) -> bool:
+    """Whether a call on this tensor must be an operator: somebody compiles, counts, records or caches operators, or the
+    tensor holds no data of its own."""
+    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or type(x) not in _PLAIN
 
 
 def handle_of(layout: TokenLayout) -> Tensor:

@@ -138,6 +138,11 @@ def record_routes(layers: int | None = None) -> Iterator[Routes]:
         _active.remove(routes)
 
 
+def active() -> bool:
+    """Whether any recording runs."""
+    return bool(_active)
+
+
 def observed(route: Callable[P, Routing]) -> Callable[P, Routing]:
     """`route`, whose results running recordings see."""
 
@@ -152,9 +157,8 @@ def observed(route: Callable[P, Routing]) -> Callable[P, Routing]:
 
 
 def _tell(routing: Routing, *args: object, **kwargs: object) -> None:
-    from moc.layout import TokenLayout
-
     from moc.config import MoCConfig
+    from moc.layout import TokenLayout
 
     layout = kwargs["layout"] if "layout" in kwargs else args[2]
     config = kwargs["config"] if "config" in kwargs else args[3]

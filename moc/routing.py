@@ -19,6 +19,7 @@ from torch import Tensor
 from moc.candidates import Candidates, candidates_of, video_chunks
 from moc.config import MoCConfig
 from moc.drops import Draw, drop_in, drop_off
+from moc.handles import traced
 from moc.layout import TokenLayout
 from moc.recording import observed
 
@@ -85,6 +86,15 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | 
     Raises:
         ValueError: the range is off the stream or off the chunk edges, or the keys have another length.
     """
+    if traced(k_BHLD):
+        from moc.attention import ops
+
+        return ops.pool(k_BHLD, layout, token_range)
+    return pooled(k_BHLD, layout, token_range)
+
+
+def pooled(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | None = None) -> Tensor:
+    """`pool` itself, whoever asks."""
     start, stop = (0, layout.length) if token_range is None else token_range
     edges = layout.chunk_edges()
     if start not in edges or stop not in edges or start > stop:
@@ -108,7 +118,6 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | 
         return means.to(k_BHLD.dtype)
 
 
-@observed
 def route(
     q_BHLD: Tensor,
     k_BHLD: Tensor | None,
@@ -151,6 +160,42 @@ def route(
     Raises:
         ValueError: shapes, ranges or chunk sizes don't fit together; the sentence gives both values.
     """
+    run = chosen
+    if traced(q_BHLD):
+        from moc.attention import ops
+
+        run = ops.route
+    return run(
+        q_BHLD,
+        k_BHLD,
+        layout,
+        config,
+        q_range=q_range,
+        descriptors=descriptors,
+        candidates=candidates,
+        seed=seed,
+        layer=layer,
+        head_offset=head_offset,
+        batch_offset=batch_offset,
+    )
+
+
+@observed
+def chosen(
+    q_BHLD: Tensor,
+    k_BHLD: Tensor | None,
+    layout: TokenLayout,
+    config: MoCConfig,
+    *,
+    q_range: tuple[int, int] | None,
+    descriptors: Tensor | None,
+    candidates: Candidates | None,
+    seed: int | None,
+    layer: int,
+    head_offset: int,
+    batch_offset: int,
+) -> Routing:
+    """`route` itself, whoever asks."""
     from moc.attention import patterns  # which imports this module
 
     start, stop = resolve_range(layout, q_range)
@@ -168,7 +213,7 @@ def route(
     if descriptors is None:
         if k_BHLD is None:
             raise ValueError("route needs the keys or their descriptors, got neither")
-        descriptors = pool(k_BHLD, layout)
+        descriptors = pooled(k_BHLD, layout)
     batch, heads, rows, width = q_BHLD.shape
     if descriptors.shape != (batch, heads, layout.num_chunks, width):
         raise ValueError(

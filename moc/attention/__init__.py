@@ -7,19 +7,16 @@ from typing import Literal, overload
 import torch
 from torch import Tensor
 
-from moc.attention import fused
+from moc.attention import checks, fused, ops
+from moc.attention.checks import BACKENDS, Backend
 from moc.attention.portable import attend_portable
-from moc.attention.reference import attend_reference
+from moc.attention.reference import attend_allowed, attend_reference
 from moc.config import MoCConfig
+from moc.handles import traced
 from moc.layout import TokenLayout
 from moc.routing import Routing, resolve_range, route
 
 __all__ = ["BACKENDS", "attend", "moc_attention"]
-
-BACKENDS = ("auto", "reference", "portable", "triton")
-"""What `backend` may be; "auto" takes the fastest one that is exact on the inputs' device."""
-
-Backend = Literal["auto", "reference", "portable", "triton"]
 
 
 @overload
@@ -93,30 +90,40 @@ def attend(
         ValueError: shapes, dtypes, devices or settings don't fit together; the sentence gives both values.
         NotImplementedError: the backend can't do what is asked.
     """
-    resolved = resolve_range(layout, q_range)
-    _check(q_BHLD, k_BHLD, v_BHLD, layout, routing, resolved)
-    if config.chunk_tokens != layout.chunk_tokens:
-        raise ValueError(
-            f"the layout is cut into chunks of {layout.chunk_tokens}, the config asks for {config.chunk_tokens}"
-        )
-    if backend not in BACKENDS:
-        raise ValueError(f"backend must be one of {', '.join(BACKENDS)}, got {backend!r}")
+    checks.check_backend(backend)
     indices = None if routing is None else routing.indices
-    refused = fused.refusal(q_BHLD, layout, config, resolved) if backend in ("auto", "triton") else None
-    if backend == "triton" and refused:
-        raise NotImplementedError(refused)
-    if backend == "reference":
+    inputs = q_BHLD, k_BHLD, v_BHLD
+    if not traced(q_BHLD):
+        out, lse = _attend(*inputs, layout, indices, config, q_range, scale, backend, deterministic)
+    elif backend == "reference":  # plain torch under a mask, which any tracer follows
+        mask = ops.allowed(*inputs, layout, indices, config, q_range)
         with torch.autocast(q_BHLD.device.type, enabled=False):
-            out, lse = attend_reference(q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale)
-    elif backend == "portable" or refused:
-        out, lse = attend_portable(
-            q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale, deterministic=deterministic
-        )
+            out, lse = attend_allowed(*inputs, mask, scale)
     else:
-        out, lse = fused.attend_fused(
-            q_BHLD, k_BHLD, v_BHLD, layout, indices, config, resolved, scale, deterministic=deterministic
-        )
+        out, lse = ops.attend(*inputs, layout, indices, config, q_range, scale, backend, deterministic)
     return (out, lse) if return_lse else out
+
+
+def _attend(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: TokenLayout,
+    indices: Tensor | None,
+    config: MoCConfig,
+    q_range: tuple[int, int] | None,
+    scale: float | None,
+    backend: str,
+    deterministic: bool,
+) -> tuple[Tensor, Tensor]:
+    rows = resolve_range(layout, q_range)
+    checks.check(q, k, v, layout, indices, config, rows)
+    kernel = checks.kernel_for(backend, q, layout, config, rows, checks.wants_gradients(q, k, v))
+    if kernel == "reference":
+        with torch.autocast(q.device.type, enabled=False):
+            return attend_reference(q, k, v, layout, indices, config, rows, scale)
+    run = fused.attend_fused if kernel == "triton" else attend_portable
+    return run(q, k, v, layout, indices, config, rows, scale, deterministic=deterministic)
 
 
 def moc_attention(
@@ -161,39 +168,3 @@ def moc_attention(
         backend=backend,
         deterministic=deterministic,
     )
-
-
-def _check(
-    q: Tensor, k: Tensor, v: Tensor, layout: TokenLayout, routing: Routing | None, q_range: tuple[int, int]
-) -> None:
-    """Refuses what no backend can do, in one sentence, before any work."""
-    for name, x in (("queries", q), ("keys", k), ("values", v)):
-        if x.ndim != 4:
-            raise ValueError(f"{name} must be [batch, heads, length, head_dim], got {list(x.shape)}")
-        if not x.is_floating_point() or x.dtype.itemsize < 2:
-            raise ValueError(f"{name} must be bfloat16, float16, float32 or float64, got {x.dtype}")
-        if x.dtype != q.dtype or x.device != q.device:
-            raise ValueError(f"{name} are {x.dtype} on {x.device}, the queries {q.dtype} on {q.device}")
-    batch, heads, _, width = q.shape
-    if k.shape[1] != heads:
-        raise ValueError(
-            f"grouped-query heads are not supported: {heads} query heads against {k.shape[1]} key heads; "
-            "repeat the keys and values first"
-        )
-    rows = q_range[1] - q_range[0]
-    if q.shape[2] != rows:
-        raise ValueError(f"queries must be {[batch, heads, rows, width]} for rows {q_range[0]}:{q_range[1]}, got "
-                         f"{list(q.shape)}")  # fmt: skip
-    for name, x in (("keys", k), ("values", v)):
-        if x.shape != (batch, heads, layout.length, width):
-            raise ValueError(f"{name} must be {[batch, heads, layout.length, width]}, got {list(x.shape)}")
-    if routing is not None:
-        indices = routing.indices
-        if indices.shape[:3] != q.shape[:3] or indices.dtype != torch.int32 or indices.device != q.device:
-            raise ValueError(
-                f"routing must be int32 {[batch, heads, rows]} + [width] on {q.device}, got {indices.dtype} "
-                f"{list(indices.shape)} on {indices.device}"
-            )
-        # on a GPU the look would wait for the queue; routes of `route` need none
-        if indices.numel() and not indices.is_cuda and int(indices.max()) >= layout.num_chunks:
-            raise ValueError(f"routing names chunk {int(indices.max())}, the layout has {layout.num_chunks}")

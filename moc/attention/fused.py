@@ -113,6 +113,13 @@ def forward(q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call)
     return out, lse.contiguous(), plans
 
 
+def plans_of(indices: Tensor | None, q: Tensor, call: Call) -> Plans | None:
+    """The plans that `forward` gave, made anew for a backward pass without them."""
+    from moc.attention.triton.routed import backward_plans
+
+    return None if indices is None else backward_plans(indices, call.layout, q.shape[-1])
+
+
 def backward(
     dout: Tensor | None,
     dlse: Tensor | None,

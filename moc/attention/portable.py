@@ -87,7 +87,7 @@ def forward(
             out, lse = flash.mandatory_forward(q, k, v, own, call.scale)
         else:
             out, lse = runs.forward(q, k, v, own, call.q_range[0], call.scale)
-        links = None if indices is None else group_links(indices, call.layout.num_chunks)
+        links = links_of(indices, call)
         if links is not None and len(links.slots):
             q_rows, k_rows, v_rows = _rows(q), _rows(k), _rows(v)
             if fused:
@@ -97,6 +97,11 @@ def forward(
             out_rows, lse_rows = _merge(_rows(out), lse.reshape(-1), *routed, q.dtype)
             out, lse = out_rows.view(q.shape), lse_rows.view(q.shape[:3])
         return out.to(q.dtype), lse.contiguous(), links
+
+
+def links_of(indices: Tensor | None, call: Call) -> Links | None:
+    """The links that `forward` gave, made anew for a backward pass without them."""
+    return None if indices is None else group_links(indices, call.layout.num_chunks)
 
 
 def backward(

@@ -44,6 +44,12 @@ def routed_mask(layout: TokenLayout, indices: Tensor) -> Tensor:
     return chosen[..., layout.chunk_ids]
 
 
+def allowed(layout: TokenLayout, indices: Tensor | None, config: MoCConfig, q_range: tuple[int, int]) -> Tensor:
+    """[B, H, Lq, L] bool, [Lq, L] where nothing is routed: which keys each query row attends."""
+    mask = mandatory_mask(layout, config, *q_range)
+    return mask if indices is None else mask | routed_mask(layout, indices)
+
+
 def attend_reference(
     q_BHLD: Tensor,
     k_BHLD: Tensor,
@@ -59,12 +65,15 @@ def attend_reference(
     Returns:
         [B, H, Lq, D] outputs in the queries' dtype, and their [B, H, Lq] natural-log log-sum-exp.
     """
-    layout = layout.to(q_BHLD.device)
+    return attend_allowed(q_BHLD, k_BHLD, v_BHLD, allowed(layout.to(q_BHLD.device), indices, config, q_range), scale)
+
+
+def attend_allowed(
+    q_BHLD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, mask: Tensor, scale: float | None = None
+) -> tuple[Tensor, Tensor]:
+    """`attend_reference` under a mask that is made already."""
     wide = torch.promote_types(q_BHLD.dtype, torch.float32)
     scale = 1 / math.sqrt(q_BHLD.shape[-1]) if scale is None else scale
-    mask = mandatory_mask(layout, config, *q_range)
-    if indices is not None:
-        mask = mask | routed_mask(layout, indices)
     scores = (q_BHLD.to(wide) @ k_BHLD.to(wide).mT * scale).masked_fill(~mask, -torch.inf)
     lse = torch.logsumexp(scores, dim=-1)
     out = torch.exp(scores - lse[..., None]) @ v_BHLD.to(wide)
