@@ -292,7 +292,9 @@ class TokenLayout:
         if self.even is not None or not self.shots:
             return self
         frame = self.shots[0].tokens_per_frame
-        even = Even(frame if self.chunk_tokens == "frame" else self.chunk_tokens, self._edges[:-1])
+        # with a history of its own, a shot lies in its story where the shots before it end
+        starts = tuple(self._edges[self.shots_before(number)] for number in self.shot_numbers)
+        even = Even(frame if self.chunk_tokens == "frame" else self.chunk_tokens, starts)
         layout = replace(self, even=even, chunk_origin=(), _cache={})
         return replace(layout, chunk_origin=tuple(range(layout.num_chunks)), _cache={})
 
@@ -310,8 +312,11 @@ class TokenLayout:
         """The same stream whose i-th shot comes right after the first `history[i]` ones.
 
         Raises:
-            ValueError: there is not one number a shot, or one is not 0 to the shot's own place.
+            ValueError: there is not one number a shot, or one is not 0 to the shot's own place, or the layout is cut
+                evenly already, by places that a history changes.
         """
+        if self.even is not None:
+            raise ValueError("a layout takes its history before it is cut evenly: layout.with_history(...).evenly()")
         given = tuple(operator.index(n) for n in history)
         if len(given) != self.num_shots or any(not 0 <= n <= i for i, n in enumerate(given)):
             raise ValueError(f"history must hold 0 to i for each shot i of {self.num_shots}, got {list(given)}")

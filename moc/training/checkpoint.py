@@ -2,42 +2,26 @@
 
 from __future__ import annotations
 
+import io
 import json
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-
-@contextmanager
-def whole(path: Path) -> Iterator[IO[bytes]]:
-    """A file to write that replaces `path` when the block ends well, flushed to disk, and else leaves no trace."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(temporary, "wb") as file:
-            yield file
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from moc.run.files import write_bytes
 
 
-def sweep(folder: Path) -> None:
-    """Remove what killed runs left half written in `folder` and the ones in it."""
-    for left in folder.rglob(".*.part"):
-        left.unlink(missing_ok=True)
+def save_state(path: Path, state: dict[str, Any]) -> None:
+    """Write `state` as a checkpoint, whole.
 
-
-def save_whole(path: Path, state: dict[str, Any]) -> None:
-    """Write `state` as a checkpoint, whole."""
-    with whole(path) as file:
-        torch.save(state, file)
+    Raises:
+        MocError: the disk is full or the place can't be written.
+    """
+    data = io.BytesIO()
+    torch.save(state, data)
+    write_bytes(path, data.getvalue())
 
 
 def load_state(path: Path) -> dict[str, Any]:
@@ -64,13 +48,15 @@ def save_weights(path: Path, weights: dict[str, Tensor], model: dict[str, Any], 
         weights: parameters by name, any float dtype.
         model: `PocketConfig.to_dict()`.
         card: what a reader needs to know of the training (steps, loss, config).
+
+    Raises:
+        MocError: the disk is full or the place can't be written.
     """
     from safetensors.torch import save
 
     tensors = {name: value.detach().to("cpu", torch.bfloat16).contiguous() for name, value in weights.items()}
     metadata = {"format": "moc-pocket-2", "model": json.dumps(model), "card": json.dumps(card)}
-    with whole(path) as file:
-        file.write(_sorted_header(save(tensors, metadata)))
+    write_bytes(path, _sorted_header(save(tensors, metadata)))
 
 
 def _sorted_header(data: bytes) -> bytes:

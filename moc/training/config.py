@@ -1,4 +1,4 @@
-"""What `moc train` reads: one YAML file into small dataclasses, unknown keys refused by name."""
+"""What `moc train` reads: one YAML file into small dataclasses, unknown keys refused by name. Torch-free."""
 
 from __future__ import annotations
 
@@ -7,16 +7,21 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import yaml
 
 from moc.backbones.pocket.config import PocketConfig
+from moc.config import ChunkTokens, MoCConfig
 
 _Kind = TypeVar("_Kind")
 
 
 MODEL_SETTINGS = ("width", "layers", "heads", "mlp", "head")  # what a training may choose of `PocketConfig`
+ATTENTION_SETTINGS = (
+    "pattern", "causal", "intra", "window_chunks", "text_links", "drop_off_max", "drop_in_rate",
+)  # fmt: skip
+"""What it may choose of `MoCConfig` besides what belongs to a stage."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ class TrainConfig:
         stages: run in order.
         micro_stories: stories of one forward pass. The global batch is split into that many pieces whatever the number
             of GPUs, and every piece draws its own data, so the loss curve does not depend on how many GPUs share them.
-        init: weights file to start from instead of random ones, "" for none.
+        init: weights file to start from instead of random ones, "shipped" for those of the built-in model, "" for none.
         optimizer: of the blocks' matrices: "adamw", or "muon" (orthogonalised momentum; the rest stays with AdamW).
         lr, warmup, decay: learning rate, steps of linear warm-up, and steps of linear decay at the end.
         weight_decay, beta2, clip: AdamW's, and the norm gradients are clipped to.
@@ -75,13 +80,15 @@ class TrainConfig:
         t_floor: the velocity weight 1/t^2 of the loss stops growing below this timestep.
         noise: "scales" (noise with power at every scale) or "white".
         clean_history, near_clean_history: share of stories whose history is exactly clean, and nearly (t < 0.08);
-            in the rest all shots share one noise level, as in joint sampling.
+            in the rest all shots share one noise level, as in joint sampling. See `moc.training.data` for what the
+            history is where shots may look ahead.
         continued: share of shots that go on where the shot before them stopped, without a cut.
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
         omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
             caption leaves out.
+        pattern, causal, intra, window_chunks, text_links: attention, as in `MoCConfig`; chunk and k are the stage's.
         drop_off_max, drop_in_rate: the paper's regularisers (section 3.1); it gives no values, these are ours.
         bf16: autocast on CUDA.
         compile: compile the halves of each block on CUDA.
@@ -120,6 +127,11 @@ class TrainConfig:
     drop_text: float = 0.05
     guidance: float = 1.0
     omit: float = 0.1
+    pattern: str = "moc"
+    causal: bool = True
+    intra: str = "shot"
+    window_chunks: int = 1
+    text_links: str = "own"
     drop_off_max: float = 0.5
     drop_in_rate: float = 0.5
     bf16: bool = True
@@ -160,6 +172,17 @@ class TrainConfig:
                     f"stages[{number}].stories = {stage.stories} must be a multiple of micro_stories = "
                     f"{self.micro_of(stage)}"
                 )
+            self.attention(stage)  # shows mistakes now
+
+    def attention(self, stage: Stage) -> MoCConfig:
+        """The attention of a stage.
+
+        Raises:
+            ValueError: no pattern, own link or text link has that name.
+        """
+        settings: dict[str, Any] = {name: getattr(self, name) for name in ATTENTION_SETTINGS}
+        chunk_tokens = cast(ChunkTokens, stage.chunk_tokens)
+        return MoCConfig.preset("pocket").replace(**settings, chunk_tokens=chunk_tokens, top_k=stage.top_k)
 
     @property
     def steps(self) -> int:

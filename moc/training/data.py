@@ -1,9 +1,16 @@
 """Training data: stories are drawn and rendered on the fly, a piece of the global batch at a time.
 
 Every piece is a pure function of (seed, step, piece), so a resumed run and a run on another number of GPUs see the
-same data. Each story is laid out twice in one stream: [global][clean history 1..S-1][noisy shots 1..S]. A noisy shot
-reads its own tokens and, through routes, the *clean* copies of earlier shots: exactly what streaming will give it. So
-every shot of every story trains at its own timestep with a clean past, in one pass.
+same data. How a story is laid out depends on what its shots may look at:
+
+**Twice**, where shots look back alone (causal, own shot dense, own text): [global][clean shots 1..S-1][noisy shots
+1..S]. A noisy shot reads its own tokens and, through routes, the *clean* copies of earlier shots: exactly what
+streaming will give it. So every shot of every story trains at its own timestep with a clean past, in one pass.
+
+**Once** otherwise: [global][shots 1..S]. Under no causal mask every shot is some other's context, and there is no
+clean copy that could stand for a later one. In a share of the stories the shots before a random cut are clean, as in a
+story that is being continued, and those after it have timesteps of their own (LCT); in the rest all shots share one,
+as in joint sampling. Only noisy shots count in the loss.
 """
 
 from __future__ import annotations
@@ -16,15 +23,15 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from moc import schedule as progressive
 from moc.attention import attend
+from moc.attention.patterns import fitted, is_fixed
 from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.config import ChunkTokens, MoCConfig
 from moc.layout import Shot, TokenLayout
-from moc.routing import Candidates, candidates_of, route
+from moc.routing import route
 from moc.training.config import Stage, TrainConfig
 
 TYPICAL_SHARE = 0.24  # of a shot's pixels belong to figures: the mean over 512 shots of the sampler
@@ -39,14 +46,15 @@ def key(*parts: int | str) -> int:
 
 @dataclass
 class Piece:
-    """One forward pass worth of stories. Shapes: B stories, S shots, N = 2S - 1 shots of the stream.
+    """One forward pass worth of stories. Shapes: B stories, S shots, N shots of the stream: 2S - 1, or S laid once.
 
     Attributes:
         global_tokens: `[B, G, TOKEN_SIZE]`. captions: `[B, N, T, TOKEN_SIZE]`.
         patches: `[B, N, V, patch_values]`, history first.
-        target: `[B, S, V, patch_values]` clean patches of the noisy shots.
-        t: `[B, N]`. weight: `[B, S]` loss weight of each noisy shot. importance: of each number of `target`, mean 1.
-        cos, sin: rotations of the stream. drop_routes: `[B]` bool.
+        target: `[B, S, V, patch_values]` clean patches of the stream's last S shots.
+        t: `[B, N]`. weight: `[B, S]` loss weight of each of those shots, 0 for a clean one. importance: of each number
+            of `target`, mean 1.
+        cos, sin: rotations of the stream. drop_routes: `[B]` bool, on the CPU.
         first_row: index of the piece's first story in the global batch (keys the routing draws).
     """
 
@@ -72,9 +80,23 @@ def story_layout(shots: int, latent_frames: int, chunk_tokens: int | str, model:
     )
 
 
+def lies_twice(moc: MoCConfig) -> bool:
+    """Whether no row reaches a later shot under these settings, nor a chunk of its own shot by a route."""
+    return moc.causal and moc.intra == "shot" and moc.text_links == "own"
+
+
+@lru_cache(maxsize=16)
+def stream_layout(shots: int, latent_frames: int, moc: MoCConfig, model: PocketConfig) -> TokenLayout:
+    """Layout of a training stream of `shots` shots, as the pattern wants it."""
+    if not lies_twice(moc):
+        return fitted(story_layout(shots, latent_frames, moc.chunk_tokens, model), moc)
+    twice = story_layout(2 * shots - 1, latent_frames, moc.chunk_tokens, model)
+    return fitted(twice.with_history([*range(shots - 1), *range(shots)]), moc)
+
+
 @lru_cache(maxsize=64)
-def _positions(shots: int, latent_frames: int, first: int, model: PocketConfig) -> Tensor:
-    numbers = [*range(1, shots), *range(1, shots + 1)]
+def _positions(shots: int, latent_frames: int, first: int, twice: bool, model: PocketConfig) -> Tensor:
+    numbers = [*range(1, shots if twice else 1), *range(1, shots + 1)]
     return stream_positions(model, [(n, latent_frames, first) for n in numbers])
 
 
@@ -126,9 +148,7 @@ def make_piece(
     pixels = 1 + config.character_weight * figure_weights(rendered.masks, config.small_figures)
     importance = patchify(pixels[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
 
-    noise = draw_noise(
-        (batch, shots), frames, model, generator=generator, device=device
-    )  # fmt: skip
+    noise = draw_noise((batch, shots), frames, model, generator=generator, device=device)
     t = draw_timesteps((batch, shots), config, generator)
     mode = torch.rand(batch, 1, generator=generator, device=device)
     joint = mode >= config.clean_history + config.near_clean_history
@@ -136,12 +156,22 @@ def make_piece(
     nearly = 0.08 * torch.rand(batch, shots, generator=generator, device=device)
     t_history = torch.where(joint, t, torch.where(mode < config.clean_history, torch.zeros_like(t), nearly))
 
+    twice = lies_twice(config.attention(stage))
+    if twice:
+        # history has noise of its own unless all shots are denoised jointly, where both copies are the same thing
+        other = noise.roll(1, 0)
+        if batch == 1:
+            other = draw_noise((batch, shots), frames, model, generator=generator, device=device)
+        past_noise = torch.where(joint[..., None, None], noise, other)
+        history = torch.lerp(clean, past_noise, t_history[..., None, None])[:, :-1]
+        weight = torch.ones_like(t)
+    else:
+        cut = torch.randint(0, shots, (batch, 1), generator=generator, device=device)
+        past = (torch.arange(shots, device=device) < cut) & ~joint
+        t = torch.where(past, t_history, t)
+        # a story counts as much with few noisy shots as with many
+        weight = ~past * (shots / (shots - past.sum(1, keepdim=True)))
     noisy = torch.lerp(clean, noise, t[..., None, None])
-    # history has noise of its own unless all shots are denoised jointly, where both copies are the same thing
-    other = noise.roll(1, 0) if batch > 1 else draw_noise(
-        (batch, shots), frames, model, generator=generator, device=device
-    )  # fmt: skip
-    history = torch.lerp(clean, torch.where(joint[..., None, None], noise, other), t_history[..., None, None])[:, :-1]
 
     dropped = torch.rand(batch, generator=generator, device=device) < config.drop_text
     global_tokens = global_tokens.masked_fill(dropped[:, None, None], 0)
@@ -149,68 +179,61 @@ def make_piece(
 
     offset = torch.randint(0, MAX_TRAINED_SHOT - shots + 1, (batch,), generator=generator, device=device)
     cos, sin = rotations(
-        _positions(shots, frames, first, model).to(device), rotation_table(model).to(device), offset.float()
+        _positions(shots, frames, first, twice, model).to(device), rotation_table(model).to(device), offset.float()
     )
     return Piece(
         global_tokens=global_tokens,
-        captions=torch.cat([captions[:, :-1], captions], dim=1),
-        patches=torch.cat([history, noisy], dim=1),
+        captions=torch.cat([captions[:, :-1], captions], dim=1) if twice else captions,
+        patches=torch.cat([history, noisy], dim=1) if twice else noisy,
         target=clean,
-        t=torch.cat([t_history[:, :-1], t], dim=1),
-        weight=1 / t.clamp_min(config.t_floor).square(),
+        t=torch.cat([t_history[:, :-1], t], dim=1) if twice else t,
+        weight=weight / t.clamp_min(config.t_floor).square(),
         importance=importance / importance.mean(),
         cos=cos,
         sin=sin,
-        drop_routes=torch.rand(batch, generator=generator, device=device) < config.drop_routes,
+        drop_routes=torch.rand(batch, generator=host) < config.drop_routes,
         first_row=piece * batch,
     )
 
 
 class RoutedAttention:
-    """MoC over the training stream, the attention callable that `PocketDiT.forward` wants: a noisy shot picks among the
-    clean copies of earlier shots (`doubled_candidates`).
+    """Attention over the training stream, the callable that `PocketDiT.forward` wants.
+
+    Stories of `Piece.drop_routes` see nothing beyond their own shots, whatever the pattern.
     """
 
     def __init__(self, config: TrainConfig, stage: Stage, model: PocketConfig, step: int, piece: Piece) -> None:
-        size = (stage.latent_frames, stage.chunk_tokens, model)
-        self.shots = stage.shots
-        self.layout = story_layout(2 * stage.shots - 1, *size)
-        base = MoCConfig.preset("pocket").replace(drop_off_max=config.drop_off_max, drop_in_rate=config.drop_in_rate)
-        self.moc = progressive.Stage(step, cast(ChunkTokens, stage.chunk_tokens), stage.top_k).apply(base)
-        self.single = stage.shots == 1
+        self.moc = config.attention(stage)
+        self.layout = stream_layout(stage.shots, stage.latent_frames, self.moc, model)
+        self.single = stage.shots == 1 and self.moc.intra == "shot"  # one shot has nowhere to look
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
-        self.candidates = doubled_candidates(stage.shots, *size, self.moc, piece.t.device)
+        self.dropped = piece.drop_routes.to(piece.t.device)
+        self.split: tuple[Tensor, Tensor, Tensor] | None = None
+        if is_fixed(self.moc) and bool(piece.drop_routes.any()):
+            kept, dropped = (~piece.drop_routes).nonzero().flatten(), piece.drop_routes.nonzero().flatten()
+            back = torch.cat([kept, dropped]).argsort()
+            self.split = (kept.to(piece.t.device), dropped.to(piece.t.device), back.to(piece.t.device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         if self.single:
-            return attend(q, k, v, self.layout, None, self.moc)  # one shot has nowhere to look back to
-        routing = route(
-            q, k, self.layout, self.moc, candidates=self.candidates,
-            seed=self.seed, layer=layer, batch_offset=self.piece.first_row,
-        )  # fmt: skip
-        routing.indices.masked_fill_(self.piece.drop_routes[:, None, None, None], -1)
+            return attend(q, k, v, self.layout, None, self.moc)
+        if is_fixed(self.moc):
+            return self._fixed(q, k, v)
+        first = self.piece.first_row
+        routing = route(q, k, self.layout, self.moc, seed=self.seed, layer=layer, batch_offset=first)
+        routing.indices.masked_fill_(self.dropped[:, None, None, None], -1)
         return attend(q, k, v, self.layout, routing, self.moc)
 
-
-@lru_cache(maxsize=16)
-def doubled_candidates(
-    shots: int, latent_frames: int, chunk_tokens: int | str, model: PocketConfig, moc: MoCConfig, device: torch.device
-) -> Candidates:
-    """What each row of the doubled stream may pick.
-
-    The stream begins with the clean shots, so noisy shot s picks what shot s picks in a stream of the first s shots,
-    rank for rank.
-
-    Raises:
-        ValueError: an own link narrower than the shot, whose routes inside the own shot would lead a noisy row to the
-            clean copy of itself.
-    """
-    if moc.intra != "shot" or not moc.causal:
-        raise ValueError(f"training needs intra 'shot' and causal true, got {moc.intra!r} and {moc.causal}")
-    size = (latent_frames, chunk_tokens, model)
-    parts = [candidates_of(story_layout(shots - 1, *size), moc, None, device)]
-    for number in range(1, shots + 1):
-        prefix = story_layout(number, *size)
-        parts.append(candidates_of(prefix, moc, prefix.token_range(number), device))
-    return Candidates.join(parts)
+    def _fixed(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """The layout decides what is attended: two sorts of stories are two calls."""
+        if self.split is None:
+            return attend(q, k, v, self.layout, None, self.moc)
+        kept, dropped, back = self.split
+        alone = self.moc.replace(pattern="local")
+        parts = [
+            attend(q[rows], k[rows], v[rows], self.layout, None, moc)
+            for rows, moc in ((kept, self.moc), (dropped, alone))
+            if len(rows)
+        ]
+        return torch.cat(parts)[back]

@@ -18,16 +18,13 @@ from torch.nn.parallel import DistributedDataParallel
 
 from moc import drops, routing
 from moc.backbones.pocket.model import Block, PocketDiT
-from moc.backbones.pocket.weights import load_model
+from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
 from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
 from moc.training.optimizer import make_optimizers
 
 LOG_COLUMNS = ("step", "stage", "loss", "loss_x", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib")
-
-_before = Block.before
-_after = Block.after
 
 
 class Network(nn.Module):
@@ -38,7 +35,7 @@ class Network(nn.Module):
         self.model = model
 
     def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor]:
-        """Velocity-weighted loss of the piece and its unweighted x-prediction error (both means)."""
+        """Velocity-weighted loss of the piece and the unweighted x-prediction error of its noisy shots (both means)."""
         shots = piece.weight.shape[1]
         predicted = self.model(
             piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
@@ -46,7 +43,8 @@ class Network(nn.Module):
         )  # fmt: skip
         square = (predicted.float() - piece.target).square()
         weighted = (square * piece.importance).mean(dim=(2, 3)) * piece.weight
-        return weighted.mean(), square.detach().mean()
+        noisy = piece.weight > 0
+        return weighted.mean(), (square.detach().mean(dim=(2, 3)) * noisy).sum() / noisy.sum()
 
 
 class Trainer:
@@ -78,7 +76,7 @@ class Trainer:
         torch.manual_seed(config.seed)
         self.model = PocketDiT(self.model_config)
         if config.init and fresh:
-            start = load_model(Path(config.init), "cpu")
+            start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
             if replace(start.config, shift=new.shift, noise=new.noise, guidance=new.guidance) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
@@ -92,14 +90,11 @@ class Trainer:
             if self.world > 1
             else network
         )
-        if config.compile and device.type == "cuda":
-            torch._dynamo.config.recompile_limit = 64  # every stage has shapes of its own
-            torch._dynamo.config.optimize_ddp = False  # the halves are small; cutting them at buckets gains nothing
+        self.compiled = config.compile and device.type == "cuda"
+        if self.compiled:
             # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
-            Block.before = torch.compile(_before, dynamic=False)  # type: ignore[method-assign]
-            Block.after = torch.compile(_after, dynamic=False)  # type: ignore[method-assign]
-            routing.drop_off = torch.compile(drops.drop_off, dynamic=False)
-            routing.drop_in = torch.compile(drops.drop_in, dynamic=False)
+            self.model.before = torch.compile(Block.before, dynamic=False)
+            self.model.after = torch.compile(Block.after, dynamic=False)
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
@@ -182,7 +177,7 @@ class Trainer:
         """Write `checkpoint.pt` and the averaged weights (`weights.safetensors`), from the first process only."""
         if self.rank:
             return
-        checkpoint.save_whole(self.out / "checkpoint.pt", self.state())
+        checkpoint.save_state(self.out / "checkpoint.pt", self.state())
         card = {"steps": self.step, "config": self.config.to_dict()}
         checkpoint.save_weights(self.out / "weights.safetensors", self.ema, self.model_config.to_dict(), card)
 
@@ -205,6 +200,16 @@ class Trainer:
         Returns:
             True when `last` was reached, False when the deadline came first.
         """
+        with compiling(self.compiled):
+            return self._train_to(last, on_log, on_sample, deadline)
+
+    def _train_to(
+        self,
+        last: int,
+        on_log: Callable[[dict[str, float]], None],
+        on_sample: Callable[[int], None] | None,
+        deadline: float | None,
+    ) -> bool:
         saved = time.monotonic()
         window, stories = time.monotonic(), 0
         while self.step < last:
@@ -253,14 +258,23 @@ class Trainer:
 
 
 @contextmanager
-def uncompiled() -> Iterator[None]:
-    """Run blocks as written: sampling has too many shapes to be worth compiling for."""
-    before, after = Block.before, Block.after
-    Block.before, Block.after = _before, _after  # type: ignore[method-assign]
-    try:
+def compiling(wanted: bool) -> Iterator[None]:
+    """Drop-off and drop-in as one kernel each while the block runs, if `wanted`; after it everything is as before."""
+    if not wanted:
         yield
-    finally:
-        Block.before, Block.after = before, after  # type: ignore[method-assign]
+        return
+    settings = {
+        "recompile_limit": 64,  # every stage has shapes of its own
+        "optimize_ddp": False,  # the halves of a block are small; cutting them at buckets gains nothing
+    }
+    plain = routing.drop_off, routing.drop_in
+    with torch._dynamo.config.patch(settings):
+        routing.drop_off = torch.compile(drops.drop_off, dynamic=False)
+        routing.drop_in = torch.compile(drops.drop_in, dynamic=False)
+        try:
+            yield
+        finally:
+            routing.drop_off, routing.drop_in = plain
 
 
 def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -> None:

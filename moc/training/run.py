@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from moc.errors import InputError, MocError
+from moc.run.files import disk_error, remove_leftovers, write_bytes
 from moc.training.config import TrainConfig, load
 
 OnRow = Callable[[dict[str, float], int], None]
@@ -29,16 +30,13 @@ def read_config(path: Path, overrides: Mapping[str, Any] | None = None) -> Train
 
 def _trim_log(path: Path, columns: Sequence[str], step: int) -> None:
     """Drop rows past `step`, and half a row: a killed run had logged beyond its last checkpoint."""
-    from moc.training.checkpoint import whole
-
     rows = list(csv.reader(path.open(newline=""))) if path.exists() else []
     kept = [list(columns)]
     if rows[:1] == kept:
         kept += [row for row in rows[1:] if len(row) == len(columns) and int(row[0]) <= step]
-    with whole(path) as file:
-        text = io.StringIO()
-        csv.writer(text).writerows(kept)
-        file.write(text.getvalue().encode())
+    text = io.StringIO()
+    csv.writer(text).writerows(kept)
+    write_bytes(path, text.getvalue().encode())
 
 
 def train(
@@ -64,7 +62,7 @@ def train(
 
     Raises:
         InputError: bad config, nothing to resume, or `out` holds a run and `resume` is off.
-        MocError: the loss is no longer finite.
+        MocError: the loss is no longer finite, or the disk is full or can't be written.
     """
     config = read_config(config_path, overrides)
     existing = out / "checkpoint.pt"
@@ -74,7 +72,7 @@ def train(
         raise InputError(f"nothing to resume: {existing} does not exist.")
 
     from moc.run.device import resolve_device
-    from moc.training.checkpoint import load_state, sweep
+    from moc.training.checkpoint import load_state
     from moc.training.loop import LOG_COLUMNS, Trainer, refuse_other_settings, start_processes
 
     began = time.monotonic()
@@ -90,14 +88,16 @@ def train(
 
     log_path = out / "log.csv"
     if trainer.rank == 0:
-        out.mkdir(parents=True, exist_ok=True)
-        sweep(out)
+        remove_leftovers(out, out / "samples")
         _trim_log(log_path, LOG_COLUMNS, trainer.step)
 
     def log(row: dict[str, float]) -> None:
-        with log_path.open("a", newline="") as file:
-            values = [row[name] for name in LOG_COLUMNS]
-            csv.writer(file).writerow([v if isinstance(v, int) else f"{v:.6g}" for v in values])
+        values = [row[name] for name in LOG_COLUMNS]
+        try:
+            with log_path.open("a", newline="") as file:
+                csv.writer(file).writerow([v if isinstance(v, int) else f"{v:.6g}" for v in values])
+        except OSError as error:
+            raise disk_error(error, log_path) from error
         if on_row:
             on_row(row, config.steps)
 

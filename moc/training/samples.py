@@ -1,4 +1,4 @@
-"""Pictures of what a model in training makes: held-out stories, streamed, beside their ground truth."""
+"""Pictures of what a model in training makes: held-out stories, streamed or joint, beside their ground truth."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from moc.attention import moc_attention
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.backbones.pocket.rendering import Guided, no_text
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
+from moc.run.files import atomic
 from moc.sampling import Solver, timesteps
-from moc.training.checkpoint import whole
 from moc.world.story import StoryBatch
 
 if TYPE_CHECKING:
@@ -69,9 +71,7 @@ def stream_stories(
         if truth is not None and number <= planted:
             clean = patchify(truth[:, number - 1], size).float() / 127.5 - 1
         else:
-            z = draw_noise(
-                (stories.stories,), latent_frames, size, generator=generator, device=device
-            )  # fmt: skip
+            z = draw_noise((stories.stories,), latent_frames, size, generator=generator, device=device)
             guided, grid = Guided(passes, guidance), timesteps(steps, size.shift)
             solver = Solver(grid)
             for index in range(steps):
@@ -82,6 +82,37 @@ def stream_stories(
                 one.finish(clean)
         made.append(to_uint8(clean, model))
     return torch.stack(made, dim=1)
+
+
+@torch.no_grad()
+def joint_stories(
+    model: PocketDiT, stories: StoryBatch, *, latent_frames: int, steps: int, seed: int, moc: MoCConfig,
+    guidance: float | None = None,
+) -> Tensor:  # fmt: skip
+    """All shots of a batch of world stories denoised together; arguments and result as `stream_stories`."""
+    from moc.world.tokens import encode_batch
+
+    device = stories.scene.device
+    size = model.config
+    generator = torch.Generator(device=device).manual_seed(seed)
+    text = encode_batch(stories, generator=generator, shuffle=False)
+    guidance = size.guidance if guidance is None else guidance
+    texts = [text] + [(no_text(text[0]), no_text(text[1]))] * (guidance != 1.0)
+    layout = Memory.layout_of(model, moc, [latent_frames] * stories.shots)
+    positions = stream_positions(size, [(n, latent_frames, 0) for n in range(1, stories.shots + 1)])
+    cos, sin = rotations(positions.to(device), rotation_table(size).to(device))
+    z = draw_noise((stories.stories, stories.shots), latent_frames, size, generator=generator, device=device)
+
+    def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return moc_attention(q, k, v, layout, moc, layer=layer)
+
+    grid = timesteps(steps, size.shift)
+    solver = Solver(grid)
+    for index in range(steps):
+        t = torch.full(z.shape[:2], grid[index], device=device)
+        made = [model(first, captions, z, t, cos, sin, attention).float() for first, captions in texts]
+        z = solver.step(index, z, made[-1] + guidance * (made[0] - made[-1]) if len(made) > 1 else made[0])
+    return to_uint8(z.clamp(-1, 1), model)
 
 
 def to_uint8(clean: Tensor, model: PocketDiT) -> Tensor:
@@ -97,14 +128,14 @@ def sheet(rows: list[Tensor], scale: int = 2) -> Tensor:
 
 
 def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 10) -> None:
-    """Stream a few held-out stories with the averaged weights; truth above, sample below, one column a shot.
+    """Draw a few held-out stories with the averaged weights; truth above, sample below, one column a shot. They are
+    streamed where the attention of the stage allows it.
 
     Writes a still of the middle of every shot to `path` (PNG) and the whole video beside it (animated WebP, which needs
     no encoder that a training machine may lack).
     """
     from PIL import Image
 
-    from moc.training.loop import uncompiled
     from moc.world.render import render
     from moc.world.sampler import sample_stories
 
@@ -112,22 +143,26 @@ def write_samples(trainer: Trainer, path: Path, stories: int = 3, steps: int = 1
     generator = torch.Generator(device=trainer.device).manual_seed(1234)
     drawn = sample_stories(stories, SHOTS, generator=generator, device=trainer.device, split="heldout")
     model = averaged(trainer)
-    with uncompiled(), torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
-        made = stream_stories(
-            model, drawn, latent_frames=stage.latent_frames, steps=steps, seed=7,
-            moc=MoCConfig.preset("pocket").replace(chunk_tokens=stage.chunk_tokens, top_k=stage.top_k),
-        )  # fmt: skip
+    moc = trainer.config.attention(stage)
+    draw = stream_stories if moc.causal and moc.text_links == "own" else joint_stories
+    with torch.autocast(trainer.device.type, dtype=torch.bfloat16, enabled=trainer.device.type == "cuda"):
+        made = draw(model, drawn, latent_frames=stage.latent_frames, steps=steps, seed=7, moc=moc)
     truth = render(drawn, frames=stage.latent_frames * model.config.patch_frames, device=trainer.device).frames
     shown = truth.shape[2]
     frames = [sheet([x[story, :, t] for story in range(stories) for x in (truth, made)]) for t in range(shown)]
     pictures = [Image.fromarray(frame.cpu().numpy()) for frame in frames]
-    with whole(path) as file:
-        pictures[shown // 2].save(file, format="PNG")
-    with whole(path.with_suffix(".webp")) as file:
+    with atomic(path) as temporary:
+        pictures[shown // 2].save(temporary, format="PNG")
+    with atomic(path.with_suffix(".webp")) as temporary:
         pictures[0].save(
-            file, format="WEBP", save_all=True, append_images=pictures[1:], duration=1000 // model.config.fps, loop=0,
+            temporary,
+            format="WEBP",
+            save_all=True,
+            append_images=pictures[1:],
+            duration=1000 // model.config.fps,
+            loop=0,
             quality=80,
-        )  # fmt: skip
+        )
 
 
 def averaged(trainer: Trainer) -> PocketDiT:

@@ -141,7 +141,7 @@ def train(
     """Train for about `minutes` (from the reader in `start` if given), save to `out`, return what `measure` says."""
     from safetensors.torch import save
 
-    from moc.training.checkpoint import whole
+    from moc.run.files import write_bytes
 
     generator = torch.Generator(device=device).manual_seed(5 if start is None else 6)  # other data, when it goes on
     torch.manual_seed(5)
@@ -164,8 +164,7 @@ def train(
         step += 1
     reader.eval()
     weights = {n: p.detach().to("cpu", torch.bfloat16).contiguous() for n, p in reader.state_dict().items()}
-    with whole(out) as file:
-        file.write(save(weights, metadata={"reader": json.dumps({"width": width}), "steps": str(step)}))
+    write_bytes(out, save(weights, metadata={"reader": json.dumps({"width": width}), "steps": str(step)}))
     reader.load_state_dict({n: w.float() for n, w in weights.items()})
     return measure(reader, device)
 

@@ -12,16 +12,15 @@ from training_cases import TINY
 
 from moc.backbones.pocket.config import PocketConfig
 from moc.config import MoCConfig
-from moc.routing import route
+from moc.routing import candidates_of, route
 from moc.training.config import Stage, TrainConfig, parse
 from moc.training.data import (
     MAX_TRAINED_SHOT,
     Piece,
     RoutedAttention,
-    doubled_candidates,
     draw_timesteps,
     make_piece,
-    story_layout,
+    stream_layout,
 )
 from moc.world.schema import COLUMNS, FACT_ID, TOKEN_SIZE
 
@@ -38,9 +37,8 @@ def shot_of(row_shot: int, shots: int) -> int:
 @settings(max_examples=25, deadline=None)
 @given(st.integers(1, 5), st.integers(1, 3), st.sampled_from(["frame", 1, 3, 100]))
 def test_rows_may_look_at_clean_earlier_shots_alone(shots: int, latent_frames: int, chunk_tokens: int | str) -> None:
-    moc = POCKET.replace(chunk_tokens=chunk_tokens)
-    candidates = doubled_candidates(shots, latent_frames, chunk_tokens, SIZE, moc, CPU)
-    layout = story_layout(2 * shots - 1, latent_frames, chunk_tokens, SIZE)
+    layout = stream_layout(shots, latent_frames, POCKET.replace(chunk_tokens=chunk_tokens), SIZE)
+    candidates = candidates_of(layout, POCKET.replace(chunk_tokens=chunk_tokens), None, CPU)
     assert len(candidates.limit) == layout.length
     video = (~layout.chunk_is_text).nonzero().flatten().tolist()
     for row in range(layout.length):
@@ -51,21 +49,14 @@ def test_rows_may_look_at_clean_earlier_shots_alone(shots: int, latent_frames: i
         assert allowed == [chunk for chunk in video if int(layout.chunk_shot[chunk]) < min(mine, shots)]
 
 
-@pytest.mark.parametrize("changes", [{"intra": "chunk"}, {"intra": "window"}, {"causal": False}])
-def test_links_that_would_give_the_picture_away_are_refused(changes: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="training needs intra 'shot' and causal true"):
-        doubled_candidates(2, 1, "frame", SIZE, POCKET.replace(**changes), CPU)
-
-
 @pytest.mark.parametrize("drop_in_rate", [0.0, 3.0])
 def test_routes_of_training_never_reach_a_copy_of_the_own_or_a_later_shot(drop_in_rate: float) -> None:
     shots = 4
     moc = POCKET.replace(top_k=3, drop_in_rate=drop_in_rate, drop_off_max=0.5)
-    layout = story_layout(2 * shots - 1, 2, "frame", SIZE)
-    candidates = doubled_candidates(shots, 2, "frame", SIZE, moc, CPU)
+    layout = stream_layout(shots, 2, moc, SIZE)
     generator = torch.Generator().manual_seed(0)
     q, k = (torch.randn(2, 2, layout.length, 16, generator=generator) for _ in range(2))
-    indices = route(q, k, layout, moc, candidates=candidates, seed=5).indices
+    indices = route(q, k, layout, moc, seed=5).indices
     assert (indices >= 0).any()
     row_shot = torch.tensor([shot_of(int(n), shots) for n in layout.shot_ids])
     key_shot = torch.where(indices < 0, 0, layout.chunk_shot[indices.clamp(min=0).long()])
@@ -79,7 +70,7 @@ def test_routes_of_training_never_reach_a_copy_of_the_own_or_a_later_shot(drop_i
 
 
 def test_one_shot_has_nowhere_to_look() -> None:
-    candidates = doubled_candidates(1, 2, "frame", SIZE, POCKET, CPU)
+    candidates = candidates_of(stream_layout(1, 2, POCKET, SIZE), POCKET, None, CPU)
     assert len(candidates.limit) == SIZE.global_tokens + SIZE.caption_tokens + 4
     assert not candidates.limit.any()
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 import os
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +24,7 @@ from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.weights import load_model
 from moc.errors import InputError, MocError
+from moc.run.files import TEMPORARY
 from moc.storyboard import Storyboard
 from moc.training import checkpoint, loop, samples
 from moc.training.config import Stage, parse
@@ -61,7 +62,7 @@ def assert_same_run(out: Path, other: Path) -> None:
     for number, moments in a["optimizers"][0]["state"].items():
         for name, value in moments.items():
             assert torch.equal(value, b["optimizers"][0]["state"][number][name])
-    assert not list(out.rglob("*.part"))
+    assert not list(out.rglob(f"{TEMPORARY}*"))
 
 
 def test_log(undisturbed: Path) -> None:
@@ -107,7 +108,7 @@ def test_a_killed_run_resumes_with_the_same_bytes(tmp_path: Path, undisturbed: P
             child.stderr.close()
     assert child.returncode == -signal.SIGKILL  # it had not finished
     # what a kill in the middle of a write leaves behind
-    (out / ".checkpoint.pt.12345.part").write_bytes(b"half")
+    (out / f"{TEMPORARY}1234-checkpoint.pt").write_bytes(b"half")
     with (out / "log.csv").open("a") as file:
         file.write("7,1,0.5")
     train(config, out, resume=True)
@@ -131,17 +132,15 @@ def test_a_failed_write_keeps_the_last_checkpoint(
     tmp_path: Path, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "checkpoint.pt"
-    checkpoint.save_whole(path, {"step": 3})
-    save = torch.save
+    checkpoint.save_state(path, {"step": 3})
 
-    def half(state: Any, file: Any) -> None:
-        file.write(b"half")
-        raise OSError(28, "No space left on device")
+    def full(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(torch, "save", half)
-    with pytest.raises(OSError, match="No space"):
-        checkpoint.save_whole(path, {"step": 4})
-    monkeypatch.setattr(torch, "save", save)
+    with monkeypatch.context() as broken:
+        broken.setattr(os, "fsync", full)
+        with pytest.raises(MocError, match=r"checkpoint\.pt can't be written: the disk is full"):
+            checkpoint.save_state(path, {"step": 4})
     assert checkpoint.load_state(path) == {"step": 3}
     assert [p.name for p in tmp_path.iterdir()] == ["checkpoint.pt"]
 
@@ -229,7 +228,7 @@ def test_steps_are_logged_to_the_last_digit(tmp_path: Path, undisturbed: Path) -
     """Six digits are enough for a loss, not for a step."""
     config = write_config(tmp_path, stages=[{**TINY["stages"][0], "steps": 1_234_568}])  # type: ignore[index]
     state = checkpoint.load_state(undisturbed / "checkpoint.pt") | {"step": 1_234_567}
-    checkpoint.save_whole(tmp_path / "run" / "checkpoint.pt", state)
+    checkpoint.save_state(tmp_path / "run" / "checkpoint.pt", state)
     train(config, tmp_path / "run", resume=True)
     assert [row[0] for row in log_of(tmp_path / "run")] == ["1234568"]
 

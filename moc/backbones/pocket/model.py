@@ -104,6 +104,9 @@ class PocketDiT(nn.Module):
         self.head_mod = nn.Linear(width, 2 * width)
         self.head_up = nn.Linear(width, config.head)
         self.head_down = nn.Linear(config.head, config.patch_values)
+        # both halves of a block as functions of it, so that training can put compiled ones in their place
+        self.before = Block.before
+        self.after = Block.after
         self._initialise()
 
     def _initialise(self) -> None:
@@ -166,8 +169,8 @@ class PocketDiT(nn.Module):
         x = x.to(self.patch_in.weight.dtype)  # the residual stream keeps the weights' precision under autocast
         for layer, block in enumerate(self.blocks):
             assert isinstance(block, Block)
-            q, k, v = block.before(x, mod_BN6D, segments, cos, sin)
-            x = block.after(x, attention(layer, q, k, v), mod_BN6D, segments)
+            q, k, v = self.before(block, x, mod_BN6D, segments, cos, sin)
+            x = self.after(block, x, attention(layer, q, k, v), mod_BN6D, segments)
         return x
 
     def forward(
