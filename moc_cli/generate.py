@@ -23,7 +23,7 @@ class Mode(StrEnum):
     joint = "joint"
 
 
-_RUN, _STORY, _AGAIN, _SHOW = "Run", "Story", "Single shots", "Output"
+_RUN, _STORY, _AGAIN, _MEMORY, _SHOW = "Run", "Story", "Single shots", "Memory", "Output"
 
 
 def generate(
@@ -89,6 +89,22 @@ def generate(
         str | None,
         typer.Option("--use-take", metavar="3:2", help="Put take 2 of shot 3 into the video.", rich_help_panel=_AGAIN),
     ] = None,
+    remember: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--remember", metavar="RUN:N[=M]",
+            help="Put shot N of another run in the place of shot M (default: N) and let later shots remember it; "
+            "repeatable; 'none' for none any more.", rich_help_panel=_MEMORY,
+        ),
+    ] = None,
+    forget: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--forget", metavar="1:8",
+            help="Let shot 8 read nothing of shot 1; also 1-3:8- and lists; repeatable; 'none' for none any more.",
+            rich_help_panel=_MEMORY,
+        ),
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option("--dry-run", help="Show shots, sizes and understood words; draw nothing.", rich_help_panel=_SHOW),
@@ -123,6 +139,9 @@ def generate(
         seed=seed if shots else None,
         takes=takes,
         use_takes=use_take,
+        remember=tuple(remember or ()),
+        forget=tuple(forget or ()),
+        repeats=None if board else story,
         resume=resume,
         force=force,
     )

@@ -117,6 +117,8 @@ def outcome_dict(outcome: Outcome, seconds: float) -> dict[str, Any]:
         "stale": manifest["stale"],
         "changed": manifest["changed"],
         "missing": manifest["missing"],
+        "remember": manifest["remember"],
+        "forget": manifest["forget"],
         "renew": outcome.renew,
         "shots": [
             {key: shot[key] for key in keys}
@@ -129,6 +131,8 @@ def outcome_dict(outcome: Outcome, seconds: float) -> dict[str, Any]:
 
 def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
     """The summary: a row a shot, where the files are, and what to do about stale shots."""
+    from moc.run.selection import format_shots
+
     manifest = outcome.manifest
     times = manifest["timings"].get("shots", {})
     table = _table(manifest["title"] or None)
@@ -141,6 +145,9 @@ def print_outcome(console: Console, outcome: Outcome, seconds: float) -> None:
         number = shot["number"]
         spent = clock(times[str(number)]) if number in outcome.rendered and str(number) in times else "kept"
         marks = [word for word in ("stale", "changed") if shot[word]]
+        marks += ["from another run"] * (shot.get("lent") is not None)
+        if shot.get("forgets"):
+            marks.append(f"forgets {format_shots(shot['forgets'])}")
         if len(shot["takes"]) > 0:
             marks.append(f"take {shot['take']} of {max(shot['take'], *(take['take'] for take in shot['takes']))}")
         table.add_row(

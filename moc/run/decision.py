@@ -155,7 +155,7 @@ class Decision:
                 f"--takes: shot {lent[0]} is remembered from another run; draw it first with --shots {lent[0]} "
                 "--remember none."
             )
-        if self.todo or self.variants:
+        if self.todo or self.variants or (not self.old and drawing.to_place()):
             self._resolve_device()
 
     def _check_empty(self) -> None:

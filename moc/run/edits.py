@@ -82,7 +82,7 @@ class Edits:
 def edits_of(
     request: Request, story: Storyboard, plan: Plan, backbone: Backbone, old: Mapping[str, Any] | None
 ) -> Edits:
-    """The edits that a request asks for, together with those of the run that it continues.
+    """The edits that a request asks for, together with those of the run that it continues or repeats.
 
     Beside `--shots`, both options speak of the chosen shots, and the others keep theirs.
 
@@ -93,10 +93,14 @@ def edits_of(
         InputError: an option that makes no sense, a shot that can't stand there, or a model or mode that can't do it.
     """
     total = len(story.shots)
-    goes_on = old is not None and bool(request.resume or request.shots or request.use_takes)
-    kept = _kept(old) if goes_on and old is not None else Edits()
+    kept = Edits()
+    if old is not None and (request.resume or request.shots or request.use_takes):
+        kept = _kept(old)
+    elif request.repeats is not None:
+        kept = _repeated(request.repeats, plan, backbone)
     chosen = set(parse_shots(request.shots, total)) if request.shots else None
-    loans, forget = dict(kept.loans), {n: m for n, m in kept.forget.items() if n <= total}
+    loans = {n: loan for n, loan in kept.loans.items() if n <= total}
+    forget = {n: earlier for n, earlier in kept.forget.items() if n <= total}
     if request.remember:
         given = {} if NONE in request.remember else _loans(request.remember, story, plan, backbone)
         _check_alone("--remember", request.remember, given)
@@ -134,7 +138,7 @@ def parse_forget(texts: Sequence[str], total: int) -> dict[int, tuple[int, ...]]
             for forgotten in before:
                 if forgotten >= number:
                     raise InputError(
-                        f"--forget '{part}': shot {number} can't forget shot {forgotten}; shots read earlier ones alone."
+                        f"--forget '{part}': shot {number} can't forget shot {forgotten}; shots read earlier ones."
                     )
                 cut.setdefault(number, set()).add(forgotten)
     return {number: tuple(sorted(earlier)) for number, earlier in sorted(cut.items())}
@@ -152,13 +156,6 @@ def reads(number: int, forget: Mapping[int, Collection[int]]) -> set[int]:
 def mark(digest: str, forgets: Sequence[int]) -> str:
     """What later shots depend on of a shot: its latents, and what it could not read when its keys were kept."""
     return sha256_json([digest, sorted(forgets)]) if forgets else digest
-
-
-def choices_of_run(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """`--remember` and `--forget` that repeat the run whose `manifest.json` is at `path`."""
-    manifest = RunFolder(path.parent).read_manifest() or {"remember": {}, "forget": {}}
-    remember = tuple(f"{path.parent}:{number}" for number in manifest["remember"])
-    return remember, tuple(f"{m}:{n}" for n, earlier in manifest["forget"].items() for m in earlier)
 
 
 def differences(old: Mapping[str, Any], edits: Edits) -> tuple[list[str], list[int]]:
@@ -184,6 +181,13 @@ def _kept(manifest: Mapping[str, Any]) -> Edits:
         {int(n): Loan(int(n), entry) for n, entry in manifest["remember"].items()},
         {int(n): tuple(earlier) for n, earlier in manifest["forget"].items()},
     )
+
+
+def _repeated(path: Path, plan: Plan, backbone: Backbone) -> Edits:
+    """The edits of the run whose `manifest.json` is at `path`, its lent shots taken from there."""
+    kept = _kept(RunFolder(path.parent).read_manifest() or {"remember": {}, "forget": {}})
+    lent = {n: _loan(f"{path.parent}:{n}", path.parent, n, n, plan, backbone) for n in kept.loans}
+    return Edits(lent, kept.forget)
 
 
 def _check_alone(option: str, texts: Sequence[str], given: Mapping[int, Any]) -> None:
@@ -217,7 +221,7 @@ def _loan(text: str, path: Path, number: int, place: int, plan: Plan, backbone: 
         there = f"it has {format_shots(states)}" if states else "none is finished"
         raise InputError(f"--remember '{text}': the run in {folder.path} has no shot {number}; {there}.")
     video, note, here = manifest["video"], states[number].note, plan.shots[place - 1]
-    sizes = (
+    sizes: tuple[tuple[str, Any, Any], ...] = (
         ("is {} pixels wide", video["rendered_width"], plan.width),
         ("is {} pixels high", video["rendered_height"], plan.height),
         ("has {} frames a second", video["fps"], plan.fps),
@@ -230,9 +234,9 @@ def _loan(text: str, path: Path, number: int, place: int, plan: Plan, backbone: 
                 f"--remember '{text}': that shot {said.format(_plain(there))}, and shot {place} of the story "
                 f"{said.format(_plain(wanted))}; it must fit into its place."
             )
-    entry = {
-        "title": manifest["title"], "shot": number, "id": note.id, "weights_sha256": manifest["model"]["weights_sha256"],
-        "latents_sha256": note.digest,
+    entry = note.lent or {  # one that was lent there is what it was where it was drawn
+        "title": manifest["title"], "shot": number, "id": note.id,
+        "weights_sha256": manifest["model"]["weights_sha256"], "latents_sha256": note.digest,
     }  # fmt: skip
     return Loan(place, entry, states[number])
 

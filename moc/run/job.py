@@ -69,13 +69,16 @@ class _Job:
     def _draw(self) -> None:
         numbers, takes, drawing = self.job["shots"], self.job["takes"], self.drawing
         todo, variants = self.decision.todo, self.decision.variants
-        self._place()
-        if not todo and not variants:
+        work = [*((number, 1) for number in todo), *variants]
+        if not work and not drawing.to_place():
             return
-        self.description = describe_device(drawing.device)
+        if work or not self.description:
+            self.description = describe_device(drawing.device)
         if not self.to_clear:
             self._write("rendering")
-        self.listener.planned(self.plan, [*((number, 1) for number in todo), *variants])
+        if work:
+            self.listener.planned(self.plan, work)
+        self._place()
         while todo:
             self._keep_up(todo, 1)
             todo = drawing.todo(numbers, forced=self.decision.forced)

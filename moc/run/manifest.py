@@ -234,7 +234,7 @@ def story_of(manifest: Mapping[str, Any]) -> Storyboard:
             f"this run can't be repeated from its manifest: {named_shots(mixed)} are stale, changed or missing; renew "
             "them first."
         )
-    shots = [shot["drawn_from"] | {"seed": shot["seed"]} for shot in manifest["shots"]]
+    shots = [shot["drawn_from"] | ({} if shot.get("lent") else {"seed": shot["seed"]}) for shot in manifest["shots"]]
     for shot in shots:
         del shot["number"]
     return Storyboard.from_dict(manifest["storyboard"] | {"shots": shots}, "manifest.json")

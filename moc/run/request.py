@@ -32,6 +32,7 @@ class Request:
         use_takes: "3:2" puts take 2 of shot 3 into the video.
         remember: "RUN:N" or "RUN:N=M", shots of other runs in the place of shots of this one; "none" for none any more.
         forget: "1:8" and the like, earlier shots that later ones can't read; "none" likewise.
+        repeats: the `manifest.json` that the story was read from; its edits are repeated as well.
         resume: go on with what is there; force: start over in a folder that holds something else.
     """
 
@@ -46,6 +47,7 @@ class Request:
     use_takes: str | None = None
     remember: tuple[str, ...] = ()
     forget: tuple[str, ...] = ()
+    repeats: Path | None = None
     resume: bool = False
     force: bool = False
 

@@ -25,15 +25,15 @@ VERBS = ["generate", "profile", "route-map", "train", "schema", "import", "docto
 OPTIONS = {
     generate: [
         "STORY.yaml", "--out -o", "--device", "--resume", "--force", "--model", "--seed", "--mode", "--steps",
-        "--set -s", "--shots", "--takes", "--use-take", "--dry-run", "--json", "--quiet -q",
+        "--set -s", "--shots", "--takes", "--use-take", "--remember", "--forget", "--dry-run", "--json", "--quiet -q",
     ],
     train: [
         "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--json", "--quiet -q",
     ],
     profile: [
         "[STORY.yaml]", "--shots", "--preset", "--tokens-per-shot", "--text-tokens", "--chunk", "--top-k", "--heads",
-        "--head-dim", "--layers", "--model", "--device", "--dtype", "--backend", "--against", "--backward", "--limit",
-        "--no-measure", "--paper", "--json", "--save", "--plot", "--budget", "--quiet -q",
+        "--head-dim", "--layers", "--model", "--set -s", "--device", "--dtype", "--backend", "--against", "--backward",
+        "--limit", "--no-measure", "--paper", "--json", "--save", "--plot", "--budget", "--quiet -q",
     ],
     route_map: [
         "RUN|STORY.yaml", "--step", "--layer", "--head", "--query", "--diff", "--threshold", "--longest",

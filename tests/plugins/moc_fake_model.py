@@ -1,7 +1,8 @@
 """A model for tests, registered as `fake`: quick, torch-free, and as dependent on its inputs as a real one.
 
 A shot's latents are drawn from a generator seeded by the shared prompt, the shot, its seed and the latents of every
-earlier shot; frames and routing follow from the latents. So any mistake in what is handed over changes bytes. Where
+earlier shot that it can read, each with what that one can read; frames and routing follow from the latents. So any
+mistake in what is handed over changes bytes. Where
 attention is not causal, later shots count by their prompts and seeds.
 `MOC_FAKE_DELAY` slows each step down (seconds), for tests that kill the process; `MOC_FAKE_LOG` names a file that
 collects the shots that were asked for.
@@ -13,7 +14,7 @@ import hashlib
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -69,6 +70,7 @@ class FakeBackbone:
         shots: Sequence[int],
         memory: Mapping[int, np.ndarray],
         on_step: OnStep,
+        forget: Mapping[int, Collection[int]] | None = None,
     ) -> Iterator[ShotResult]:
         if "failing" in story.global_prompt:
             raise MocError("the fake model failed.")
@@ -83,7 +85,7 @@ class FakeBackbone:
             for step in range(STEPS):
                 time.sleep(float(os.environ.get("MOC_FAKE_DELAY", "0")))
                 on_step(0 if mode == "joint" else shot.number, step + 1, STEPS)
-            result = self._draw(story, shot, seed, latents)
+            result = self._draw(story, shot, seed, latents, forget or {})
             latents[shot.number] = result.latents
             if mode == "joint":
                 results.append(result)
@@ -91,14 +93,27 @@ class FakeBackbone:
                 yield result
         yield from results
 
-    def _draw(self, story: Storyboard, shot: Shot, seed: int, latents: Mapping[int, np.ndarray]) -> ShotResult:
+    def _read(
+        self, story: Storyboard, number: int, latents: Mapping[int, np.ndarray], forget: Mapping[int, Collection[int]]
+    ) -> bytes:
+        """What shot `number` reads: earlier shots, each with what it read itself."""
+        found = b""
+        for earlier in range(1, number):
+            if earlier not in forget.get(number, ()):
+                own = latents[earlier].tobytes() + story.shots[earlier - 1].prompt.encode()
+                found += hashlib.sha256(own + self._read(story, earlier, latents, forget)).digest()
+        return found
+
+    def _draw(
+        self, story: Storyboard, shot: Shot, seed: int, latents: Mapping[int, np.ndarray],
+        forget: Mapping[int, Collection[int]],
+    ) -> ShotResult:  # fmt: skip
         own = story.shots[shot.number - 1]
         hasher = hashlib.sha256(f"{story.global_prompt} {own.prompt} {own.seed or seed}".encode())
         missing = [n for n in range(1, shot.number) if n not in latents]
         if missing:
             raise MocError(f"the fake model misses shots {missing}.")
-        for earlier in range(1, shot.number):
-            hasher.update(latents[earlier].tobytes() + story.shots[earlier - 1].prompt.encode())
+        hasher.update(self._read(story, shot.number, latents, forget))
         if story.attention.causal is False:
             later = story.shots[shot.number :]
             hasher.update(repr([(s.prompt, seed if s.seed is None else s.seed) for s in later]).encode())

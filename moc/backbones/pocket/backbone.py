@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -49,6 +49,7 @@ class PocketBackbone:
         shots: Sequence[int],
         memory: Mapping[int, np.ndarray],
         on_step: OnStep,
+        forget: Mapping[int, Collection[int]] | None = None,
     ) -> Iterator[ShotResult]:
         """See `Backbone.generate`. On CUDA the network runs under bf16 autocast, elsewhere in float32."""
         import torch
@@ -64,4 +65,6 @@ class PocketBackbone:
             if mode == "joint":
                 yield from render_joint(model, story, seed=seed, shots=shots, on_step=on_step, began=began)
             else:
-                yield from render_stream(model, story, seed=seed, shots=shots, memory=memory, on_step=on_step)
+                yield from render_stream(
+                    model, story, seed=seed, shots=shots, memory=memory, on_step=on_step, forget=forget
+                )

@@ -7,7 +7,7 @@ folder's latents is the same, bit for bit, as one rendered in the same go as its
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -172,6 +172,7 @@ def render_stream(
     shots: Sequence[int],
     memory: Mapping[int, np.ndarray],
     on_step: OnStep,
+    forget: Mapping[int, Collection[int]] | None = None,
 ) -> Iterator[ShotResult]:
     """Shot after shot; earlier shots that are not rendered now come from `memory` (see `Backbone.generate`)."""
     size = model.config
@@ -187,10 +188,11 @@ def render_stream(
     if scale != 1.0:
         kept.append(Memory(model, config, frames, no_text(global_tokens)))
     last = max(shots)
+    cut = {n: {p.index for m in earlier for p in by_shot[m]} for n, earlier in (forget or {}).items()}
 
     def begin(piece: Piece, on_route: RouteHook | None = None) -> list[ShotPass]:
         caption = captions[piece.index]
-        passes = [kept[0].shot(piece.index, caption, on_route=on_route)]
+        passes = [kept[0].shot(piece.index, caption, without=cut.get(piece.shot, ()), on_route=on_route)]
         for one in kept[1:]:  # without text, but with the same past
             passes.append(one.shot(piece.index, no_text(caption), earlier=passes[0].earlier))
         return passes

@@ -7,7 +7,7 @@ shot after it. A new shot's rows are the only ones computed while it is denoised
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -103,6 +103,7 @@ class Memory:
         caption: Tensor,
         *,
         earlier: Sequence[int] | None = None,
+        without: Collection[int] = (),
         on_route: RouteHook | None = None,
     ) -> ShotPass:
         """Prepare denoising of shot `number` with int64 `caption` `[B, T, 2]` against finished shots before it.
@@ -111,11 +112,12 @@ class Memory:
             earlier: those that stay in play; when None, all of them or, with `outer_top_m`, the most relevant ones
                 (App. I): features are the mean text embeddings of the captions, which both shots have before a single
                 pixel exists (our choice of layer). A caption that continues the shot before it always keeps that one.
+            without: finished shots that are out of play before any are chosen.
             on_route: called with the routing of every layer of every denoising pass.
         """
         self.features[number] = self.model.embed_text(caption).mean(dim=1)
         if earlier is None:
-            earlier = sorted(n for n in self.finished if 0 < n < number)
+            earlier = sorted(n for n in self.finished if 0 < n < number and n not in without)
             m = self.config.outer_top_m
             if m is not None and len(earlier) > m:
                 goes_on = bool((caption[:, 0, COLUMNS["cut"]] == FACT_ID["cut", "continue"]).any())
