@@ -1,8 +1,41 @@
-"""Readers of options that several verbs share."""
+"""Options that several verbs share: how they are named and explained, and how they are read.
+
+A function here gives what stands in `Annotated`; `panel` is the heading in the help of the verb.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
+
+import typer
+
+
+def device(panel: str) -> Any:
+    """Where to compute, "auto" by default."""
+    return typer.Option(
+        "--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.", rich_help_panel=panel
+    )
+
+
+def overrides(panel: str, text: str = "Override a value of the story by its dotted key") -> Any:
+    """Values by dotted key; `parse_overrides` reads them."""
+    return typer.Option("--set", "-s", metavar="KEY=VALUE", help=f"{text}; repeatable.", rich_help_panel=panel)
+
+
+def force(panel: str, text: str) -> Any:
+    """Leave to throw away what lies there."""
+    return typer.Option("--force", help=text, rich_help_panel=panel)
+
+
+def as_json(panel: str) -> Any:
+    """JSON on stdout."""
+    return typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=panel)
+
+
+def quiet(panel: str) -> Any:
+    """Errors alone."""
+    return typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=panel)
 
 
 def parse_overrides(texts: list[str] | None) -> dict[str, str]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moc_cli import options
 from moc_cli.console import NUMBER
 
 if TYPE_CHECKING:
@@ -64,11 +65,8 @@ def profile(
             rich_help_panel=_ATTENTION,
         ),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option("--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.",
-                     rich_help_panel=_MEASURE),
-    ] = "auto",
+    overrides: Annotated[list[str] | None, options.overrides(_ATTENTION, "Set attention.pattern and such")] = None,
+    device: Annotated[str, options.device(_MEASURE)] = "auto",
     dtype: Annotated[
         str | None,
         typer.Option("--dtype", metavar="NAME", help="auto, bfloat16, float16 or float32.", rich_help_panel=_MEASURE),
@@ -97,9 +95,7 @@ def profile(
     paper: Annotated[
         bool, typer.Option("--paper", help="The paper's own numbers beside ours.", rich_help_panel=_SHOW)
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_SHOW)
-    ] = False,
+    as_json: Annotated[bool, options.as_json(_SHOW)] = False,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="FILE", help="Save as .csv, .json, .parquet or .md.", rich_help_panel=_SHOW),
@@ -113,9 +109,7 @@ def profile(
         typer.Option("--budget", metavar="RULES", help='Exit with 3 unless "speedup>2,sparsity>0.8@8" and such hold.',
                      rich_help_panel=_SHOW),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_SHOW)
-    ] = False,
+    quiet: Annotated[bool, options.quiet(_SHOW)] = False,
 ) -> None:  # fmt: skip
     """Show what sparse attention costs beside dense attention."""
     if paper:
@@ -133,9 +127,9 @@ def profile(
     if plot is not None:
         check_plot(plot)
     settings = _settings(
-        story, preset, model, shots=shots, tokens_per_shot=tokens_per_shot, text_tokens=text_tokens, chunk=chunk,
-        top_k=top_k, heads=heads, head_dim=head_dim, layers=layers, dtype=dtype, backend=backend, against=against,
-        backward=backward, limit_s=limit, measure=not no_measure,
+        story, preset, model, options.parse_overrides(overrides), shots=shots, tokens_per_shot=tokens_per_shot,
+        text_tokens=text_tokens, chunk=chunk, top_k=top_k, heads=heads, head_dim=head_dim, layers=layers, dtype=dtype,
+        backend=backend, against=against, backward=backward, limit_s=limit, measure=not no_measure,
     )  # fmt: skip
     report = _report(settings, device, quiet)
     if save is not None:
@@ -153,7 +147,9 @@ def profile(
         end("\n".join(failed), 3, as_json=False)
 
 
-def _settings(story: Path | None, preset: str | None, model: str | None, **options: Any) -> Settings:
+def _settings(
+    story: Path | None, preset: str | None, model: str | None, changes: dict[str, str], **given: Any
+) -> Settings:
     """The settings that the options ask for, checked without torch."""
     from moc.profile import base_settings, make_settings
     from moc.profile.settings import dense_names
@@ -163,9 +159,9 @@ def _settings(story: Path | None, preset: str | None, model: str | None, **optio
         from moc.storyboard import load_storyboard
 
         board = load_storyboard(story)
-    against = options.pop("against")
+    against = given.pop("against")
     names = None if against is None else dense_names(against)
-    return make_settings(base_settings(preset, model, board), against=names, **options)
+    return make_settings(base_settings(preset, model, board, changes), against=names, **given)
 
 
 def _report(settings: Settings, device: str, quiet: bool) -> dict[str, Any]:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from moc.patterns import PATTERNS
 from moc.profile.columns import TIME_PARTS
+from moc.profile.settings import label
 from moc_cli.console import tell
 from moc_cli.grid import Grid, show
 
@@ -21,19 +23,19 @@ Row = Mapping[str, Any]
 def print_report(console: Console, report: Report) -> None:
     """All tables and notes of a profile."""
     _widen(console)
-    rows = report["rows"]
+    rows, sparse = report["rows"], _name(report)
     tell(console, _stream(report["settings"]))
     console.print()
     show(
-        console, "Counted", _counted(rows),
+        console, "Counted", _counted(rows, sparse),
         "sparsity: share of all query-key pairs left out; of past: of those with the own and earlier shots.",
-        "ratio: dense pairs / attended pairs; all in: dense FLOPs / MoC's with pooling and routing.",
+        f"ratio: dense pairs / attended pairs; all in: dense FLOPs / {sparse}'s with pooling and routing.",
     )  # fmt: skip
-    show(console, "Where MoC's FLOPs go", _flops_parts(rows))
+    show(console, f"Where {sparse}'s FLOPs go", _flops_parts(rows))
     if any(row["model"] for row in rows):
         name, weights = next((row["model"]["name"], row["model"]["weights"]) for row in rows if row["model"])
         show(
-            console, f"One denoising step of {name} ({weights} weights)", _model(rows),
+            console, f"One denoising step of {name} ({weights} weights)", _model(rows, sparse),
             "rest: everything but self-attention. attention: its share of the dense step.",
             *(() if report["machine"] is None else (
                 "expected: speed-up if attention reached its ratio; at most: if it took no time at all.",
@@ -47,38 +49,38 @@ def print_report(console: Console, report: Report) -> None:
 
 
 def _print_measured(console: Console, report: Report) -> None:
-    rows, machine, told = report["rows"], report["machine"], report["settings"]
+    rows, machine, told, sparse = report["rows"], report["machine"], report["settings"], _name(report)
     where = f"{machine['name']}, {machine['threads']} threads" if "threads" in machine else machine["name"]
     passes = "forward + backward" if told["backward"] else "forward"
     against = told["against"]
     whole = any(row["model"] for row in rows)
     show(
         console, f"{'Attention in it' if whole else 'Measured'}: {where}, {told['dtype']}, {passes}",
-        _measured(rows, against[0]),
+        _measured(rows, against[0], sparse),
         f"{against[0]}: {machine['dense_kernels'][against[0]]}. of ratio: speed-up / ratio.",
-        "roof: MoC's least time at the rates of a product and a copy here.",
+        f"roof: {sparse}'s least time at the rates of a product and a copy here.",
         f"MiB: {'weights and' if whole else 'inputs and'} the most that a call takes besides.",
     )  # fmt: skip
     if len(against) > 1 and not whole:
-        show(console, "Dense kernels, ms (MoC is so many times as fast)", _against(rows, against))
+        show(console, f"Dense kernels, ms ({sparse} is so many times as fast)", _against(rows, against))
     if any(row["latency_parts_ms"] for row in rows):
-        show(console, "Where MoC's time goes: ms and share", _parts(rows))
+        show(console, f"Where {sparse}'s time goes: ms and share", _parts(rows))
     if not whole:
         tell(console, f"{report['break_even']['said']}.")
     powers = [
         f"{said} {report['growth'][key]:.2f}"
-        for key, said in (("latency_dense_ms", "dense"), ("latency_moc_ms", "MoC"))
+        for key, said in (("latency_dense_ms", "dense"), ("latency_moc_ms", sparse))
         if report["growth"][key] is not None
     ]
     if powers:
         tell(console, f"Time grows with the length to the power of: {', '.join(powers)}.")
 
 
-def _counted(rows: Sequence[Row]) -> Grid:
+def _counted(rows: Sequence[Row], sparse: str) -> Grid:
     unit, scale = _unit([row["flops_dense"] for row in rows], "FLOP")
     table = Grid((
         "shots", "tokens", "chunks", "keys a\nquery", "sparsity", "sparsity\nof past", f"dense\n{unit}",
-        f"MoC\n{unit}", "ratio", "all\nin",
+        f"{sparse}\n{unit}", "ratio", "all\nin",
     ))  # fmt: skip
     for row in rows:
         table.add(
@@ -98,10 +100,10 @@ def _flops_parts(rows: Sequence[Row]) -> Grid:
     return table
 
 
-def _measured(rows: Sequence[Row], dense: str) -> Grid:
+def _measured(rows: Sequence[Row], dense: str, sparse: str) -> Grid:
     table = Grid((
-        "shots", f"{dense}\nms", "MoC\nms", "speed-up", "of ratio", f"{dense}\nTFLOP/s", "MoC\nTFLOP/s",
-        f"{dense}\nMiB", "MoC\nMiB", "roof\nms",
+        "shots", f"{dense}\nms", f"{sparse}\nms", "speed-up", "of ratio", f"{dense}\nTFLOP/s", f"{sparse}\nTFLOP/s",
+        f"{dense}\nMiB", f"{sparse}\nMiB", "roof\nms",
     ))  # fmt: skip
     for row in rows:
         table.add(
@@ -135,10 +137,10 @@ def _parts(rows: Sequence[Row]) -> Grid:
     return table
 
 
-def _model(rows: Sequence[Row]) -> Grid:
+def _model(rows: Sequence[Row], sparse: str) -> Grid:
     unit, scale = _unit([row["model"]["flops_rest"] for row in rows], "FLOP")
     heads = ("shots", f"rest\n{unit}", "attention\nof FLOPs", "ratio\nof FLOPs")
-    timed = ("dense\nms", "MoC\nms", "speed-up", "attention\nof time", "expected", "at most")
+    timed = ("dense\nms", f"{sparse}\nms", "speed-up", "attention\nof time", "expected", "at most")
     measured = any(row["model"]["step_moc_ms"] or row["model"]["step_dense_ms"] for row in rows)
     table = Grid((*heads, *timed) if measured else heads)
     for row in rows:
@@ -188,16 +190,29 @@ def _stream(told: Mapping[str, Any]) -> str:
     config = told["attention"]
     name = told["title"] or told["preset"]
     chunk = "a frame" if config["chunk_tokens"] == "frame" else f"about {config['chunk_tokens']:,} tokens"
-    each = "shots of a story" if told["frames_of_shots"] else f"{told['tokens_per_shot']:,} tokens a shot"
-    text = f" and {told['text_tokens_per_shot']} of text" if told["text_tokens_per_shot"] else ""
+    told_of_story = told["frames_of_shots"]
+    each = f"{_shots(len(told_of_story))}" if told_of_story else f"{told['tokens_per_shot']:,} tokens a shot"
+    each += f" and {told['text_tokens_per_shot']} of text" if told["text_tokens_per_shot"] and not told_of_story else ""
     own = {"shot": "the whole shot", "chunk": "its chunk"}.get(config["intra"], "its window")
     layers = "one layer" if told["layers"] == 1 else f"{told['layers']} layers"
     heads = "one head" if told["heads"] == 1 else f"{told['heads']} heads"
     return (
-        f"{name}: {each}{text}, chunks of {chunk}. Every query attends {own} and picks {config['top_k']} chunks"
-        f"{' of earlier shots' if config['causal'] and config['intra'] == 'shot' else ''}; "
-        f"{heads} of {told['head_dim']} channels, {layers}."
+        f"{name}: {each}, chunks of {chunk}. {_chosen(config, own)}; {heads} of {told['head_dim']} channels, {layers}."
     )
+
+
+def _chosen(config: Mapping[str, Any], own: str) -> str:
+    """What a query attends."""
+    if config["pattern"] != "moc":
+        pattern = PATTERNS[config["pattern"]]
+        links = f", {config['top_k']} chunks" if pattern.kind == "chosen" else ""
+        return f"Pattern {pattern.name}, besides text and {own}: {pattern.summary}{links}"
+    earlier = " of earlier shots" if config["causal"] and config["intra"] == "shot" else ""
+    return f"Every query attends {own} and picks {config['top_k']} chunks{earlier}"
+
+
+def _name(report: Report) -> str:
+    return label(report["settings"]["attention"]["pattern"])
 
 
 def _widen(console: Console) -> None:

@@ -81,8 +81,11 @@ class Bench:
         """What `row` will say it measures, in order, and about how many seconds each takes."""
         moc, dense = row["flops_moc"], row["flops_dense"]
         if self.settings.model is not None:
-            return {"MoC in the model": self._seconds(moc), "dense attention in the model": self._seconds(dense)}
-        return {"MoC": self._seconds(moc), "its parts": self._seconds(moc) / 2} | {
+            return {
+                f"{self.settings.label} in the model": self._seconds(moc),
+                "dense attention in the model": self._seconds(dense),
+            }
+        return {self.settings.label: self._seconds(moc), "its parts": self._seconds(moc) / 2} | {
             name: self._seconds(dense) for name in self.kernels
         }
 
@@ -97,7 +100,7 @@ class Bench:
         if self.settings.model is not None:
             self._model(row, layout, say)
             return
-        with self._noted(row, "MoC was"):
+        with self._noted(row, f"{self.settings.label} was"):
             self._moc(row, layout, say)
         with self._noted(row, "dense attention was"):
             self._dense(row, layout, say)
@@ -136,7 +139,7 @@ class Bench:
             return moc_attention(q, k, v, layout, settings.config, backend=settings.backend)
 
         inputs = self._inputs(layout, self._workspace(layout))
-        time, memory = self._timed("moc", "MoC", row["flops_moc"], attention, inputs, say)
+        time, memory = self._timed("moc", settings.label, row["flops_moc"], attention, inputs, say)
         row["latency_moc_ms"], row["peak_memory_mib"] = time.median_ms, memory
         row["latency_spread_ms"] = {"moc": [time.low_ms, time.high_ms]}
         say("its parts")
@@ -268,7 +271,7 @@ class Bench:
         told = row["model"]
         built = None
         for kind in ("moc", "dense"):
-            name = "MoC" if kind == "moc" else "dense attention"
+            name = self.settings.label if kind == "moc" else "dense attention"
             with self._noted(row, f"the step with {name} was"):
                 work = row[f"flops_{kind}"] + whole.flops
                 self._quick_enough(f"step {kind}", work)

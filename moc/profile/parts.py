@@ -21,8 +21,8 @@ from moc.profile.columns import TIME_PARTS as PARTS
 from moc.profile.timing import more, synchronize
 
 # part, module, attribute; the attribute is looked up at each call by the code that runs
-_PLACES = (
-    ("pool", "moc.routing", "pool"),
+PLACES = (
+    ("pool", "moc.routing", "pooled"),
     ("route", "moc.attention", "route"),
     ("own", "moc.attention.flash", "mandatory_forward"),
     ("own", "moc.attention.runs", "forward"),
@@ -112,7 +112,7 @@ def _wrapped(clock: _Clock) -> Iterator[None]:
     """The engine's functions, with the clock around each."""
     before: list[tuple[Any, str, Any]] = []
     try:
-        for name, place, attribute in _PLACES:
+        for name, place, attribute in PLACES:
             try:
                 module = import_module(place)
             except ImportError:  # Triton is not everywhere

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moc.profile.report import growth
+from moc.profile.settings import label
 from moc.saving import check_plot, save_figure
 
 _DENSE, _MOC, _INK = "#8c8c8c", "#0b6e4f", "#222222"
@@ -22,28 +23,28 @@ def draw(report: Mapping[str, Any], path: Path) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    rows = report["rows"]
+    rows, name = report["rows"], label(report["settings"]["attention"].get("pattern", "moc"))
     panels = [("FLOPs", "flops")]
     if any(row["latency_moc_ms"] or row["latency_dense_ms"] for row in rows):
         panels.insert(0, ("milliseconds", "latency"))
     figure = Figure(figsize=(4.6 * len(panels) + 0.4, 3.9), layout="constrained")
     FigureCanvasAgg(figure)
     for axes, (unit, kind) in zip(figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True):
-        _panel(axes, rows, kind, unit)
+        _panel(axes, rows, kind, unit, name)
     figure.suptitle(_title(report), fontsize=10, color=_INK)
     save_figure(figure, path, dpi=160)
 
 
-def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], kind: str, unit: str) -> None:
+def _panel(axes: Any, rows: Sequence[Mapping[str, Any]], kind: str, unit: str, sparse: str) -> None:
     highest = 0.0
-    for name, said, colour in (("dense", "dense", _DENSE), ("moc", "MoC", _MOC)):
+    for name, said, colour in (("dense", "dense", _DENSE), ("moc", sparse, _MOC)):
         column = f"{kind}_{name}_ms" if kind == "latency" else f"{kind}_{name}"
         points = [(row["shots"], row[column]) for row in rows if row[column]]
         if not points:
             continue
         power = growth(rows, column)
-        label = said if power is None else f"{said}: grows as length$^{{{power:.2f}}}$"
-        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=label, linewidth=1.8, markersize=4.5)
+        text = said if power is None else f"{said}: grows as length$^{{{power:.2f}}}$"
+        axes.plot(*zip(*points, strict=True), "o-", color=colour, label=text, linewidth=1.8, markersize=4.5)
         highest = max(highest, *(value for _, value in points))
     shots = [row["shots"] for row in rows]
     axes.set_xscale("log", base=2)

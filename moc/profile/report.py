@@ -99,7 +99,7 @@ def profile(
         "machine": bench.machine if bench else None,
         "settings": settings.to_dict(),
         "rows": rows,
-        "break_even": break_even(rows) if bench else None,
+        "break_even": break_even(rows, settings.label) if bench else None,
         "growth": {name: growth(rows, name) for name in _GROWTH},
     }
 
@@ -124,8 +124,8 @@ def _measure(bench: Bench, rows: Sequence[dict[str, Any]], on_progress: OnProgre
         done = at
 
 
-def break_even(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Where MoC becomes faster than dense attention: between which rows, and the tokens interpolated between them.
+def break_even(rows: Sequence[Mapping[str, Any]], name: str = "MoC") -> dict[str, Any]:
+    """Where `name` becomes faster than dense attention: between which rows, and the tokens interpolated between.
 
     The speed-up is taken to follow a power of the length between two measured rows.
     """
@@ -135,14 +135,14 @@ def break_even(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         return found
     last = max((i for i, (_, speedup) in enumerate(known) if speedup < 1), default=-1)
     if last == -1:
-        found["said"] = f"MoC was faster at every measured length, {known[0][0]:,} tokens and up"
+        found["said"] = f"{name} was faster at every measured length, {known[0][0]:,} tokens and up"
     elif last == len(known) - 1:
-        found["said"] = f"MoC was slower up to {known[-1][0]:,} tokens, the longest that was measured"
+        found["said"] = f"{name} was slower up to {known[-1][0]:,} tokens, the longest that was measured"
     else:
         (below, slow), (above, fast) = known[last : last + 2]
         share = -math.log(slow) / (math.log(fast) - math.log(slow))
         found["tokens"] = round(below * (above / below) ** share)
-        found["said"] = f"MoC becomes faster at about {found['tokens']:,} tokens (between {below:,} and {above:,})"
+        found["said"] = f"{name} becomes faster at about {found['tokens']:,} tokens (between {below:,} and {above:,})"
     return found
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from moc.profile.columns import COLUMNS
+from moc.profile.settings import label
 from moc.saving import check_table, write_table
 
 ENDINGS = (".csv", ".json", ".parquet", ".md")
@@ -59,9 +60,9 @@ def _flat(row: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
 
 def markdown(report: Mapping[str, Any]) -> str:
     """The table of the rows; columns without any value are left out."""
-    rows = report["rows"]
+    rows, name = report["rows"], label(report["settings"]["attention"]["pattern"])
     columns = [c for c in COLUMNS if c.heading and any(row[c.key] is not None for row in rows)]
-    lines = [f"| {' | '.join(c.heading for c in columns)} |", "|" + "---:|" * len(columns)]
+    lines = [f"| {' | '.join(c.heading.replace('MoC', name) for c in columns)} |", "|" + "---:|" * len(columns)]
     for row in rows:
         cells = ("-" if row[c.key] is None else c.form.format(row[c.key]) for c in columns)
         lines.append(f"| {' | '.join(cells)} |")

@@ -104,6 +104,11 @@ class Settings:
         )
         return fitted(layout, self.config)
 
+    @property
+    def label(self) -> str:
+        """What the sparse side is called beside dense attention."""
+        return label(self.config.pattern)
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for `--json`."""
         size = self.geometry
@@ -130,6 +135,11 @@ class Settings:
             "measure": self.measure,
             "limit_seconds": self.limit_s,
         }
+
+
+def label(pattern: str) -> str:
+    """What tables and pictures call an attention pattern: MoC, or its own name."""
+    return "MoC" if pattern == "moc" else pattern
 
 
 def parse_shots(text: str) -> tuple[int, ...]:
@@ -202,7 +212,8 @@ def _attention(preset: str, changes: Mapping[str, str]) -> MoCConfig:
     from moc.storyboard import Storyboard
 
     # joint: nothing is streamed, so nothing forbids attention that looks ahead
-    told = {"version": 1, "shots": [{"prompt": "-"}], "sampling": {"mode": "joint"}, "attention": {"preset": preset}}
+    shot = {"id": "any", "duration": "1s", "prompt": "anything"}
+    told = {"version": 1, "shots": [shot], "sampling": {"mode": "joint"}, "attention": {"preset": preset}}
     return Storyboard.from_dict(told).overridden(changes).attention.config()
 
 

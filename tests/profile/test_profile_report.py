@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
 from pathlib import Path
 from typing import Any
@@ -12,12 +13,12 @@ import torch
 
 from moc.errors import InputError
 from moc.flops import count
-from moc.profile import base_settings, make_settings, measure, profile, timing
+from moc.profile import base_settings, make_settings, measure, parts, profile, timing
 from moc.profile.paper import paper_report
 from moc.profile.parts import PARTS, part_times
 from moc.profile.plot import draw
 from moc.profile.report import break_even, growth
-from moc.profile.save import check_save, flat_rows, write
+from moc.profile.save import check_save, flat_rows, markdown, write
 from moc.profile.settings import Settings
 from moc.profile.whole import amdahl, whole_model
 
@@ -131,10 +132,18 @@ def test_parts_leave_the_engine_as_it_was() -> None:
     import moc.attention
     import moc.routing
 
-    before = moc.routing.pool, moc.attention.route
+    before = moc.routing.pooled, moc.attention.route
     with pytest.raises(ValueError, match="stop"):
         part_times(lambda: (_ for _ in ()).throw(ValueError("stop")), CPU)
-    assert (moc.routing.pool, moc.attention.route) == before
+    assert (moc.routing.pooled, moc.attention.route) == before
+
+
+def test_parts_know_the_engine_by_name() -> None:
+    """A renamed function would hide its time in the rest."""
+    pytest.importorskip("triton")
+    for name, place, attribute in parts.PLACES:
+        assert name in PARTS
+        assert callable(getattr(importlib.import_module(place), attribute)), f"{place}.{attribute}"
 
 
 def test_parts_add_up_to_the_call() -> None:
@@ -152,6 +161,17 @@ def test_break_even() -> None:
     assert "slower up to 2,000" in break_even(rows(0.5, 0.9))["said"]
     assert "faster at every measured length" in break_even(rows(1.5, None, 3.0))["said"]
     assert break_even(rows(None))["said"] == "not measured"
+
+
+def test_another_pattern_has_its_own_name() -> None:
+    base = base_settings("paper-multi-shot", None, None, {"attention.pattern": "local"})
+    report = profile(make_settings(base, shots="1,2", tokens_per_shot=256, chunk="64", head_dim=16), "cpu")
+    row = report["rows"][1]
+    assert row["flops_ratio"] == pytest.approx(2)
+    assert row["speedup"] > 0
+    assert row["latency_parts_ms"]["routed"] == row["latency_parts_ms"]["pool"] == 0
+    assert report["break_even"]["said"].startswith("local ")
+    assert "| local ms |" in markdown(report)
 
 
 def test_growth() -> None:

@@ -51,6 +51,26 @@ def test_unknown_names(preset: str | None, model: str | None, said: str) -> None
         base_settings(preset, model, None)
 
 
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"attention.pattern": "locl"}, "--set attention.pattern: .* did you mean 'local'"),
+        ({"attention.top_k": "-4"}, "--set attention.top_k: .* got -4"),
+        ({"sampling.seed": "4"}, "--set sampling.seed: without a story only attention can be set"),
+        ({"attention.preset": "wan"}, "--set attention.preset: without a story only"),
+    ],
+)
+def test_wrong_values_by_dotted_key(changes: dict[str, str], said: str) -> None:
+    with pytest.raises(InputError, match=said):
+        base_settings("pocket", None, None, changes)
+
+
+def test_values_by_dotted_key() -> None:
+    settings = base_settings("wan", None, None, {"attention.top_k": "7", "attention.pattern": "random"})
+    assert (settings.config.top_k, settings.label) == (7, "random")
+    assert settings.config.replace(top_k=3, pattern="moc") == base_settings("wan", None, None).config
+
+
 def test_models_have_their_own_heads() -> None:
     with pytest.raises(InputError, match="--heads can't be used with --model pocket"):
         make_settings(base_settings(None, "pocket", None), heads=3)
