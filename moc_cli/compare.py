@@ -79,7 +79,7 @@ def compare(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write (default: runs/compare-<story>).",
+        typer.Option("--out", "-o", metavar="FOLDER", help="Where to write (default: runs/compare-<name>).",
                      rich_help_panel=_STORY),
     ] = None,
     force: Annotated[
@@ -102,7 +102,7 @@ def compare(
     ] = None,
     suite: Annotated[
         Suite | None,
-        typer.Option("--suite", help="Measure memory over many stories, every pattern unless some are named.",
+        typer.Option("--suite", help="Measure memory over many stories: of what is named, else of every pattern.",
                      rich_help_panel=_SUITE),
     ] = None,
     stories: Annotated[
@@ -149,13 +149,15 @@ def compare(
     _refuse("is for --suite", ("--stories", stories))
     chosen = _metrics(metrics, vbench)
     if _are_runs(sources):
+        from moc.compare.report import runs_folder
+
         _refuse(
             "is for a story; runs that exist are compared as they are",
             ("--attention", attention), ("--weights", weights), ("--seeds", seeds > 1), ("--seed", seed),
             ("--mode", mode), ("--steps", steps), ("--set", overrides), ("--force", force),
         )  # fmt: skip
-        report, footage = _existing(sources, chosen, reference, vbench, device, quiet or as_json)
-        folder = out
+        folder = out or runs_folder(sources)
+        report, footage = _existing(sources, folder, chosen, reference, vbench, device, quiet or as_json)
     else:
         job = _job(sources, attention, weights, seeds, seed, mode, steps, overrides, out, device, force)
         report, footage = _drawn(job, chosen, reference, vbench, quiet or as_json)
@@ -240,12 +242,14 @@ def _drawn(
 
 
 def _existing(
-    sources: list[Path], metrics: tuple[Metric, ...], reference: str | None, vbench: Path | None, device: str,
-    quiet: bool,
+    sources: list[Path], folder: Path, metrics: tuple[Metric, ...], reference: str | None, vbench: Path | None,
+    device: str, quiet: bool,
 ) -> tuple[dict[str, Any], Mapping[str, Footage]]:  # fmt: skip
     from moc.compare import compare_runs
+    from moc.compare.save import check_out
     from moc_cli.compare_progress import CompareProgress
 
+    check_out(folder)
     with CompareProgress(quiet, 0) as progress:
         return compare_runs(
             sources, metrics=metrics, reference=reference, vbench_weights=vbench, device=device,
@@ -285,23 +289,20 @@ def _measure_memory(
 
 
 def _finish(
-    report: dict[str, Any], footage: Mapping[str, Footage], folder: Path | None, save: Path | None, html: Path | None,
+    report: dict[str, Any], footage: Mapping[str, Footage], folder: Path, save: Path | None, html: Path | None,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Write pictures, page and table, and show the report."""
     from moc.compare.save import write
+    from moc.compare.side_by_side import write_sheet, write_side_by_side
+    from moc.run.files import write_json
     from moc_cli.console import out, print_json
 
-    report["files"] = {}
-    if folder is not None:
-        from moc.compare.side_by_side import write_sheet, write_side_by_side
-        from moc.run.files import write_json
-
-        video, picture = folder / "side_by_side.mp4", folder / "sheet.png"
-        write_side_by_side(footage, video)
-        write_sheet(footage, picture, report["title"])
-        report["files"] = {"video": str(video), "sheet": str(picture), "report": str(folder / "compare.json")}
-        write_json(folder / "compare.json", report)
+    video, picture = folder / "side_by_side.mp4", folder / "sheet.png"
+    write_side_by_side(footage, video)
+    write_sheet(footage, picture, report["title"])
+    report["files"] = {"video": str(video), "sheet": str(picture), "report": str(folder / "compare.json")}
+    write_json(folder / "compare.json", report)
     if save is not None:
         write(report, save)
     if html is not None:

@@ -48,7 +48,7 @@ def make_arms(attention: str | None, weights: str | None) -> list[Arm]:
     Raises:
         InputError: an unknown pattern, the same twice, or fewer than two arms.
     """
-    patterns = [Arm("")] if attention is None and weights else _patterns(attention or DEFAULT)
+    patterns = [Arm("")] if attention is None and weights else _patterns(DEFAULT if attention is None else attention)
     models = _models(weights) if weights else [Arm("")]
     arms = [
         Arm(" ".join(part for part in (model.label, one.label) if part), one.pattern, {**model.changes, **one.changes})

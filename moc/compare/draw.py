@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from moc.compare.arms import Arm
 from moc.compare.footage import Footage
 from moc.compare.gauge import Gauge
+from moc.compare.save import check_out
 from moc.errors import InputError
 from moc.run import Listener, Request, RunFolder, render
 from moc.storyboard import Storyboard
@@ -87,8 +88,7 @@ def check(job: Job) -> None:
     from moc.run.device import check_device
 
     check_device(job.device)
-    if job.out.exists() and not job.out.is_dir():
-        raise InputError(f"{job.out} is a file; choose a folder with --out.")
+    check_out(job.out)
     for arm in job.arms:
         story = job.story_of(arm, job.seeds[0])
         load_backbone(story.model).plan(story)

@@ -38,11 +38,6 @@ class Footage(Mapping[int, np.ndarray]):
         return len(self._states)
 
     @property
-    def shots(self) -> list[np.ndarray]:
-        """The frames of every shot, all at once."""
-        return [self[number] for number in self]
-
-    @property
     def clips(self) -> list[Path]:
         """The video file of each shot."""
         return [self.folder.path / shot["clip"] for shot in self.manifest["shots"]]
@@ -79,13 +74,18 @@ class Footage(Mapping[int, np.ndarray]):
         return str(self.manifest["model"]["name"]) == "pocket"
 
 
+def run_path(path: Path) -> Path:
+    """The folder of a run that is named by it or by its `manifest.json`."""
+    return path.parent if path.name == "manifest.json" else path
+
+
 def open_run(path: Path) -> Footage:
     """The finished run at `path`, a folder or its `manifest.json`.
 
     Raises:
         InputError: no run, an unfinished one, or one whose frames are gone.
     """
-    folder = RunFolder(path.parent if path.name == "manifest.json" else path)
+    folder = RunFolder(run_path(path))
     manifest = folder.read_manifest()
     if manifest is None:
         raise InputError(f"{path} holds no run of moc; give the folder of a finished one, or a story.")

@@ -18,14 +18,14 @@ def _recall(key: str, heading: str, whose: str) -> Metric:
 
 def _chance(key: str, whose: str) -> Metric:
     says = f"the same share between looks of different stories, which no memory could link ({whose})"
-    return Metric(key, "chance", says, better="neither", **_SHARE)  # type: ignore[arg-type]
+    return Metric(key, f"chance\n{key.rpartition('_')[2]}", says, better="neither", **_SHARE)  # type: ignore[arg-type]
 
 
 def _kappa(key: str, whose: str) -> Metric:
     says = (
         f"agreement beyond chance ({whose}): 0 for a model that forgets or always draws the same, 1 for a perfect one"
     )
-    return Metric(key, "kappa", says, None, 1.0, "higher", form="{:.2f}")
+    return Metric(key, f"kappa\n{key.rpartition('_')[2]}", says, None, 1.0, "higher", form="{:.2f}")
 
 
 NAMED = Metric(
@@ -49,6 +49,8 @@ COLUMNS = (
     _kappa("kappa_places", "places"),
     NAMED, MOVES, SPARSITY, PAST, GFLOP, SECONDS,
 )  # fmt: skip
+LEAST = 8
+"""Stories from which there are intervals: resampling fewer gives narrow ones that mean nothing."""
 OWNERS = {"people": "character", "places": "place"}
 
 
@@ -74,7 +76,8 @@ def values(told: Mapping[str, Any], costs: Mapping[str, float]) -> dict[str, dic
     if told["motion"] is not None and "moves_as_told" in told["motion"]:
         found[MOVES.key] = _number(told["motion"]["moves_as_told"])
         intervals[MOVES.key] = told["motion"]["moves_as_told_interval"]
-    return {"values": found, "intervals": {key: _interval(value) for key, value in intervals.items()}}
+    known = told["stories"] >= LEAST
+    return {"values": found, "intervals": {key: _interval(value) for key, value in intervals.items() if known}}
 
 
 def _number(value: float | None) -> float | None:

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 
 from moc.compare.footage import Footage
-from moc.compare.table import Cell, cells, columns_of, metric_of
+from moc.compare.table import Cell, cells, columns_of, metric_of, paired
 
-_WIDTH = 384  # pixels of an embedded video, about
+_WIDTH = 192  # pixels that an embedded video has at least; the browser makes it larger, as smoothly as a player would
 
 
 def write_page(report: Mapping[str, Any], runs: Mapping[str, Footage], path: Path) -> None:
@@ -54,6 +54,7 @@ def page(report: Mapping[str, Any], runs: Mapping[str, Footage]) -> str:
         "ABOUT": escape(about(report)),
         "TILES": "".join(_tile(arm, runs[arm["label"]], list(ids)) for arm in report["arms"]),
         "TABLE": _table(report),
+        "PAIRED": _paired(report),
         "NOTES": "".join(f"<p>{escape(note)}</p>" for note in report["notes"]),
         "METRICS": _metrics(report),
         # "<" can't end the script that way, whatever an id holds
@@ -95,7 +96,7 @@ def _video(run: Footage) -> str:
         for shot in run.values():
             yield from shot
 
-    scale = max(1, _WIDTH // run.size[0])
+    scale = -(-_WIDTH // run.size[0])
     if scale % 2 and (run.size[0] % 2 or run.size[1] % 2):
         scale += 1
     with tempfile.TemporaryDirectory(prefix="moc-compare-") as folder:
@@ -112,6 +113,15 @@ def _table(report: Mapping[str, Any]) -> str:
         body = "".join(f"<td>{_cell(cell)}</td>" for cell in cells(arm, keys))
         rows.append(f"<tr><td>{escape(arm['label'])}</td>{body}</tr>")
     return f"<table><thead><tr><th>arm</th>{head}</tr></thead><tbody>{''.join(rows)}</tbody></table>"
+
+
+def _paired(report: Mapping[str, Any]) -> str:
+    table = paired(report)
+    if table is None:
+        return ""
+    head = "".join(f"<th>{escape(text)}</th>" for text in table.heads)
+    rows = "".join("<tr>" + "".join(f"<td>{escape(text)}</td>" for text in row) + "</tr>" for row in table.rows)
+    return f"<p class=quiet>{escape(table.says)}</p><table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
 
 
 def _cell(cell: Cell) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from moc.compare.arms import Arm, reference_of
 from moc.compare.costs import COSTS, counted, measured
 from moc.compare.draw import Job, ListenerOf, check, draw
-from moc.compare.footage import Footage, open_run
+from moc.compare.footage import Footage, open_run, run_path
 from moc.compare.gauge import gauged
 from moc.compare.stats import difference, summary
 from moc.errors import InputError
@@ -119,6 +120,12 @@ def run_labels(paths: Sequence[Path]) -> list[str]:
     raise AssertionError("different paths that can't be told apart")
 
 
+def runs_folder(paths: Sequence[Path]) -> Path:
+    """Where a comparison of these runs is written if nobody says: `runs/compare-a-b`."""
+    labels = run_labels([run_path(path) for path in paths])
+    return Path("runs") / re.sub(r"[^A-Za-z0-9_.=-]+", "-", "-".join(["compare", *labels]))[:80].rstrip("-.")
+
+
 def _check_vbench(metrics: Sequence[Metric], weights: Path | None) -> None:
     if names := _vbench_names(metrics):
         vbench.check(weights, names)
@@ -222,13 +229,16 @@ def _measure(
     if PLACE_COLOURS.key in keys:
         values[PLACE_COLOURS.key] = place_colours(footage, footage.scenes)
     if SMOOTHNESS.key in keys:
-        values[SMOOTHNESS.key] = motion_smoothness(footage.shots)
+        values[SMOOTHNESS.key] = motion_smoothness(footage.values())
     if keys & {DYNAMIC_DEGREE.key, MOTION.key}:
         moved = [mobility(frames, footage.fps) for frames in footage.values()]
         values |= {DYNAMIC_DEGREE.key: dynamic_degree(moved), MOTION.key: motion(moved, footage.fps)}
     alike = reference is not None and (footage.size, footage.lengths) == (reference.size, reference.lengths)
     if reference is not None and alike and keys & {PSNR.key, SSIM.key}:
-        values |= {PSNR.key: psnr(footage.shots, reference.shots), SSIM.key: ssim(footage.shots, reference.shots)}
+        values |= {
+            PSNR.key: psnr(footage.values(), reference.values()),
+            SSIM.key: ssim(footage.values(), reference.values()),
+        }
     return values, table
 
 

@@ -27,8 +27,8 @@ def summary(values: Sequence[float | None]) -> dict[str, Any]:
     if not known:
         return {"mean": None, "interval": None}
     mean, count = math.fsum(known) / len(known), len(known)
-    if count < 2:
-        return {"mean": mean, "interval": None}
+    if min(known) == max(known):  # exactly, where a sum's rounding would leave a trace of an interval
+        return {"mean": known[0], "interval": [known[0], known[0]] if count > 1 else None}
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (count - 1) / count)
     half = (_T95[count - 2] if count - 2 < len(_T95) else _NORMAL) * spread
     return {"mean": mean, "interval": [mean - half, mean + half]}

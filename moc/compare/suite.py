@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moc.compare.arms import MOST_ARMS, Arm, make_arms, reference_of
+from moc.compare.arms import Arm, make_arms, reference_of
 from moc.compare.costs import counted_stream
-from moc.compare.memory_columns import COLUMNS, OWNERS, values
+from moc.compare.memory_columns import COLUMNS, LEAST, OWNERS, values
+from moc.compare.save import check_out
 from moc.errors import InputError
 from moc.patterns import PATTERNS
 
@@ -72,7 +73,7 @@ def all_arms(attention: str | None, weights: str | None) -> tuple[Arm, ...]:
         InputError: as `make_arms`.
     """
     streaming = [name for name in PATTERNS if name != "moc-no-causal"]  # it looks at shots that are not there yet
-    return tuple(make_arms(attention or ",".join(streaming), weights))[:MOST_ARMS]
+    return tuple(make_arms(",".join(streaming) if attention is None else attention, weights))
 
 
 def compare_memory(
@@ -97,8 +98,7 @@ def compare_memory(
     check_device(asked.device)
     configs = {arm.label: _config(arm) for arm in asked.arms}
     weights = {arm.label: _weights(arm) for arm in asked.arms}
-    if asked.out.exists() and not asked.out.is_dir():
-        raise InputError(f"{asked.out} is a file; choose a folder with --out.")
+    check_out(asked.out)
 
     import torch
 
@@ -136,8 +136,12 @@ def _teller(on_shot: OnShot, label: str) -> Callable[[int, int], None]:
 
 
 def _notes(asked: Benchmark) -> list[str]:
-    few = asked.stories is not None and asked.stories < 64
-    return [f"{asked.stories} stories tell little; a measurement takes 256."] if few else []
+    notes, stories = [], asked.stories or 0
+    if stories < LEAST:
+        notes.append(f"{stories} stories are too few for intervals; a measurement takes {MEASUREMENT['stories']}.")
+    elif stories < MEASUREMENT["stories"]:
+        notes.append(f"{stories} stories tell little; a measurement takes {MEASUREMENT['stories']}.")
+    return notes
 
 
 def _config(arm: Arm) -> MoCConfig:
@@ -213,6 +217,6 @@ def _differences(rows: pd.DataFrame, reference: pd.DataFrame, stories: int) -> d
         known = one.value == one.value
         found[f"recall_{name}"] = {
             "mean": one.value if known else None,
-            "interval": [one.low, one.high] if known else None,
+            "interval": [one.low, one.high] if known and stories >= LEAST else None,
         }
     return found

@@ -8,9 +8,10 @@ from typing import Any
 
 from moc.compare.costs import COSTS, PAST, SECONDS, SPARSITY, STEP_SECONDS
 from moc.compare.memory_columns import COLUMNS
+from moc.metrics.attributes import NAMED_RIGHT
 from moc.metrics.catalogue import ALL
 from moc.metrics.colours import PLACE_COLOURS
-from moc.metrics.consistency import PLACES
+from moc.metrics.consistency import CHARACTERS, PLACES
 from moc.metrics.dynamics import DYNAMIC_DEGREE, MOTION
 from moc.metrics.metric import Metric
 
@@ -20,6 +21,9 @@ _GIVES_WAY = {
     MOTION.key: DYNAMIC_DEGREE.key, PAST.key: SPARSITY.key, PLACE_COLOURS.key: PLACES.key,
     SECONDS.key: STEP_SECONDS.key,
 }  # fmt: skip
+
+# what memory is judged by, and so is shown as differences from the reference, too
+_JUDGED = (CHARACTERS.key, PLACES.key, NAMED_RIGHT.key, "recall_people", "recall_places")
 
 
 @dataclass(frozen=True)
@@ -52,3 +56,46 @@ def cells(arm: Mapping[str, Any], keys: Sequence[str]) -> list[Cell]:
         else:
             row.append(Cell(metric.show(value), metric.show_half(interval)))
     return row
+
+
+@dataclass(frozen=True)
+class Paired:
+    """Differences from the reference on the same seeds or stories, with the level of chance where it is known.
+
+    Attributes:
+        says: what is shown, in a line.
+        heads: of the columns, the first one names the arm; rows: an arm each, the reference included for its chance.
+    """
+
+    says: str
+    heads: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+
+def paired(report: Mapping[str, Any]) -> Paired | None:
+    """The second table of a report with several seeds or stories; None where there is nothing to tell."""
+    arms = report["arms"]
+    keys = [
+        key for key in _JUDGED
+        if any((arm["against_reference"] or {}).get(key, {}).get("interval") is not None for arm in arms)
+    ]  # fmt: skip
+    chances = [key for key in keys if any((arm["chance"] or {}).get(key) is not None for arm in arms)]
+    if not keys:
+        return None
+    heads = ["arm"]
+    for key in keys:
+        heads += [f"{_METRICS[key].name}\nagainst {report['reference']}", *(["by\nchance"] if key in chances else [])]
+    rows = []
+    for arm in arms:
+        row = [arm["label"]]
+        for key in keys:
+            found = (arm["against_reference"] or {}).get(key) or {"mean": None, "interval": None}
+            row.append(_METRICS[key].show_difference(found["mean"], found["interval"]))
+            if key in chances:
+                row.append(_METRICS[key].show((arm["chance"] or {}).get(key)))
+        rows.append(tuple(row))
+    each = "Story by story" if report.get("suite") else "Seed by seed"
+    says = f"{each}, with 95 % intervals; shares in points of a hundred."
+    if len(heads) > 1 + len(keys):
+        says += " By chance: agreement between drawings of different seeds."
+    return Paired(says, tuple(heads), tuple(rows))

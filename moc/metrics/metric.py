@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -50,9 +51,19 @@ class Metric:
         """A value as a table has it; `-` where there is none."""
         return "-" if value is None else self.form.format(value)
 
-    def show_half(self, interval: list[float]) -> str:
+    def show_half(self, interval: Sequence[float]) -> str:
         """Half the width of an interval, as `±0.3`."""
         return f"±{self.form.format((interval[1] - interval[0]) / 2).removesuffix('%')}"
+
+    def show_difference(self, mean: float | None, interval: Sequence[float] | None) -> str:
+        """A difference of two values with its interval: `+1.2 (-0.5 to +2.9)`, shares in points of a hundred."""
+        if mean is None:
+            return "-"
+        form, scale = self.form.replace("{:", "{:+"), 1
+        if form.endswith("%}"):
+            form, scale = form.replace("%", "f"), 100
+        told = form.format(scale * mean)
+        return told if interval is None else f"{told} ({' to '.join(form.format(scale * end) for end in interval)})"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain data, for JSON and pages."""

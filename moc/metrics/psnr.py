@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -19,11 +19,11 @@ EQUAL = 100.0
 """Stands for infinity, which JSON and means can't hold; a single different byte in a minute of video is below it."""
 
 
-def psnr(shots: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> float:
+def psnr(shots: Iterable[np.ndarray], reference: Iterable[np.ndarray]) -> float:
     """10 log10(255^2 / mean squared difference) over every byte of both videos, at most `EQUAL`.
 
     Args:
-        shots, reference: uint8 `[F, H, W, 3]` a shot, of the same shapes.
+        shots, reference: uint8 `[F, H, W, 3]` a shot, of the same shapes, held one at a time.
 
     Raises:
         ValueError: the shapes differ.

@@ -9,7 +9,7 @@ flicker, jumps and noise score less. A still video scores 1 too: read it beside 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -23,11 +23,11 @@ SMOOTHNESS = Metric(
 )  # fmt: skip
 
 
-def motion_smoothness(shots: Sequence[np.ndarray]) -> float | None:
+def motion_smoothness(shots: Iterable[np.ndarray]) -> float | None:
     """The mean over all frames that have two neighbours in their shot; cuts don't count.
 
     Args:
-        shots: uint8 `[F, H, W, 3]` a shot.
+        shots: uint8 `[F, H, W, 3]` a shot, held one at a time.
 
     Returns:
         0 to 1; None where no shot has three frames.

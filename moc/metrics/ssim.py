@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
@@ -21,14 +21,15 @@ _WEIGHTS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
 _WEIGHTS = (_WEIGHTS / _WEIGHTS.sum()).astype(np.float32)
 
 
-def ssim(shots: Sequence[np.ndarray], reference: Sequence[np.ndarray]) -> float:
+def ssim(shots: Iterable[np.ndarray], reference: Iterable[np.ndarray]) -> float:
     """The mean over all frames of the mean SSIM of their grey pictures.
 
     As the authors have it: a Gaussian window of 11 pixels with sigma 1.5, C1 and C2 from 0.01 and 0.03, windows that
     reach over the edge left out. Sums weigh values as they are, without the correction for small samples.
 
     Args:
-        shots, reference: uint8 `[F, H, W, 3]` a shot, of the same shapes, at least 11 pixels a side.
+        shots, reference: uint8 `[F, H, W, 3]` a shot, of the same shapes, at least 11 pixels a side; held one at a
+            time.
 
     Raises:
         ValueError: the shapes differ or are too small.
