@@ -28,8 +28,9 @@ def check_table(path: Path, endings: Sequence[str]) -> None:
     """
     check_ending(path, endings, "--save")
     if path.suffix.lower() == ".parquet" and not find_spec("pyarrow") and not find_spec("fastparquet"):
-        others = " or ".join(ending for ending in endings if ending != ".parquet")
-        raise InputError(f"--save {path}: parquet needs the package pyarrow; pip install pyarrow, or save as {others}.")
+        *others, last = (ending for ending in endings if ending != ".parquet")
+        rest = f"{', '.join(others)} or {last}" if others else last
+        raise InputError(f"--save {path}: parquet needs the package pyarrow: pip install pyarrow, or save as {rest}.")
 
 
 def check_plot(path: Path) -> None:
