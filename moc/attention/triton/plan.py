@@ -1,9 +1,10 @@
 """The index plan: routed links sorted by the chunk they lead to, and cut into tiles.
 
-A counting sort in four passes: every block of slots counts its links per chunk, a running sum over (group, block) gives
-each count its place, the links move there in the order of their slots, and groups are cut into tiles. All on the
-device, at sizes known beforehand: no host synchronisation, so a CUDA graph that captured a plan replays it with other
-routes. A link is one slot of `Routing.indices`; a group is one (batch row, head, chunk).
+A counting sort in four passes: every block of slots is sorted by chunk within its program and counts its links per
+chunk, a running sum over (group, block) gives each count its place, the links move there in the order of their slots,
+and groups are cut into tiles. All on the device, at sizes known beforehand: no host synchronisation, so a CUDA graph
+that captured a plan replays it with other routes. A link is one slot of `Routing.indices`; a group is one (batch row,
+head, chunk).
 """
 
 from __future__ import annotations
@@ -15,10 +16,11 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SORTED_AT_ONCE = 128  # links ranked against each other, each with each
+SORTED_AT_ONCE = 2048  # slots that one program sorts in registers
 SCANNED_AT_ONCE = 1024
 FILLED_AT_ONCE = 128
 INT32_MAX = 2**31 - 1
+NO_LINK: tl.constexpr = tl.constexpr(INT32_MAX)
 
 
 @dataclass(frozen=True)
@@ -41,39 +43,43 @@ class Plan:
 
 
 @triton.jit
-def count_kernel(index_ptr, count_ptr, per_head, blocks, C, T: tl.constexpr, S: tl.constexpr):
-    """Links of each chunk in a block of T slots, into counts [B H, C, blocks] of zeros."""
-    block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    for first in range(0, T, S):
-        at = block.to(tl.int64) * T + first + tl.arange(0, S)
-        chunk = tl.load(index_ptr + head * per_head + at, mask=at < per_head, other=-1)
-        cell = (head * C + chunk) * blocks + block
-        tl.atomic_add(count_ptr + cell, 1, mask=chunk >= 0, sem="relaxed")
+def sort_kernel(index_ptr, key_ptr, start_ptr, count_ptr, per_head, blocks, C, T: tl.constexpr):
+    """Sorts a block of T slots by chunk, in the order of the slots.
+
+    Writes chunk T + place in the block, `NO_LINK` for empty slots, to keys [B H, blocks, T]; where each chunk's links
+    start among those and how many they are to starts and counts [B H, C, blocks], the latter of zeros before.
+    """
+    block, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    nth = tl.arange(0, T)
+    at = block * T + nth
+    chunk = tl.load(index_ptr + head * per_head + at, mask=at < per_head, other=-1)
+    key = tl.sort(tl.where(chunk >= 0, chunk * T + nth, NO_LINK))
+    here = (head * blocks + block) * T + nth
+    tl.store(key_ptr + here, key)
+    tl.debug_barrier()  # neighbours are read back
+    before = tl.load(key_ptr + here - 1, mask=nth > 0, other=-1)
+    after = tl.load(key_ptr + here + 1, mask=nth < T - 1, other=NO_LINK)
+    ok = key != NO_LINK
+    cell = (head * C + key // T) * blocks + block
+    tl.store(start_ptr + cell, nth, mask=ok & ((nth == 0) | (before // T != key // T)))
+    tl.debug_barrier()
+    last = ok & ((nth == T - 1) | (after // T != key // T))
+    start = tl.load(start_ptr + cell, mask=last, other=0)
+    tl.store(count_ptr + cell, nth - start + 1, mask=last)
 
 
 @triton.jit
-def scatter_kernel(index_ptr, count_ptr, sum_ptr, slots, per_head, blocks, C, T: tl.constexpr, S: tl.constexpr):
-    """Moves the slots of a block to their places; the counts run down to zero on the way."""
-    block, head = tl.program_id(0), tl.program_id(1).to(tl.int64)
-    nth = tl.arange(0, S)
-    for first in range(0, T, S):
-        at = block.to(tl.int64) * T + first + nth
-        chunk = tl.load(index_ptr + head * per_head + at, mask=at < per_head, other=-1)
-        ok = chunk >= 0
-        cell = (head * C + chunk) * blocks + block
-        left = tl.load(count_ptr + cell, mask=ok, other=0)
-        place = tl.load(sum_ptr + cell, mask=ok, other=0) - left
-        # the other operand of the comparison is loaded, which is cheaper than to turn a vector round
-        other = block.to(tl.int64) * T + first + nth
-        others = tl.load(index_ptr + head * per_head + other, mask=other < per_head, other=-1)
-        same = chunk[:, None] == others[None, :]
-        before = tl.sum((same & (nth[None, :] < nth[:, None])).to(tl.int32), 1)
-        after = tl.sum((same & (nth[None, :] > nth[:, None])).to(tl.int32), 1)
-        tl.store(slots + place + before, (head * per_head + at).to(slots.dtype.element_ty), mask=ok)
-        # all have read before one writes, and all see it afterwards
-        tl.debug_barrier()
-        tl.store(count_ptr + cell, left - before - 1, mask=ok & (after == 0))
-        tl.debug_barrier()
+def scatter_kernel(key_ptr, start_ptr, count_ptr, sum_ptr, slots, per_head, blocks, C, T: tl.constexpr):
+    """Moves the sorted links of a block to their places among those of all blocks."""
+    block, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
+    nth = tl.arange(0, T)
+    key = tl.load(key_ptr + (head * blocks + block) * T + nth)
+    ok = key != NO_LINK
+    cell = (head * C + key // T) * blocks + block
+    place = tl.load(sum_ptr + cell, mask=ok, other=0) - tl.load(count_ptr + cell, mask=ok, other=0)
+    place += nth - tl.load(start_ptr + cell, mask=ok, other=0)
+    slot = head * per_head + block * T + key % T
+    tl.store(slots + place, slot.to(slots.dtype.element_ty), mask=ok)
 
 
 @triton.jit
@@ -123,19 +129,23 @@ def make_plan(indices_BHQW: Tensor, num_chunks: int, tile: int) -> Plan:
     indices = indices_BHQW.contiguous()
     groups, per_head = batch * heads * num_chunks, rows * width
     whole = torch.int32 if total <= INT32_MAX else torch.int64
-    # counts take at most about as much memory as the links
-    block = min(16384, max(1024, triton.next_power_of_2(num_chunks)))
+    # counts take about as much memory as the links, more where there are more chunks than slots in a block
+    block = min(8192, max(SORTED_AT_ONCE, triton.next_power_of_2(num_chunks)))
+    if num_chunks > INT32_MAX // block - 1:
+        raise NotImplementedError(f"plans hold at most {INT32_MAX // block - 1} chunks, got {num_chunks}")
     blocks = max(1, triton.cdiv(per_head, block))
-    counts = torch.zeros(groups * blocks, dtype=torch.int32, device=device)
     grid = (blocks, batch * heads)
-    sizes = (per_head, blocks, num_chunks)
+    counts = torch.zeros(groups * blocks, dtype=torch.int32, device=device)
+    starts = torch.empty_like(counts)
+    keys = torch.empty(batch * heads * blocks * block, dtype=torch.int32, device=device)
     slots = torch.empty(total, dtype=whole, device=device)
     edges = torch.empty(groups + 1, dtype=whole, device=device)
     tile_edges = torch.empty(groups + 1, dtype=whole, device=device)
-    count_kernel[grid](indices, counts, *sizes, T=block, S=1024, num_warps=4)
+    warps = max(1, block // 512)
+    sort_kernel[grid](indices, keys, starts, counts, per_head, blocks, num_chunks, T=block, num_warps=warps)
     sums = counts.cumsum(0, dtype=whole)
     edges_kernel[(1,)](sums, edges, tile_edges, groups, blocks, tile, 0, S=SCANNED_AT_ONCE, HAS_SUM=True, num_warps=8)
-    scatter_kernel[grid](indices, counts, sums, slots, *sizes, T=block, S=SORTED_AT_ONCE, num_warps=4, num_stages=1)
+    scatter_kernel[grid](keys, starts, counts, sums, slots, per_head, blocks, num_chunks, T=block, num_warps=warps)
     return Plan(slots, edges, tile_edges, _fill(tile_edges, groups, total // tile + groups), tile)
 
 

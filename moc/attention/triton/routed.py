@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +33,21 @@ class Plans:
     """Plans of the groups of batch rows and heads that go through together, in order."""
 
     parts: tuple[tuple[Part, Plan], ...]
+
+    def flat(self) -> tuple[list[Tensor], Callable[[Sequence[Tensor]], Plans]]:
+        """All tensors of the plans, and how plans are made of them again."""
+        shape = [(part, plan.tile) for part, plan in self.parts]
+        tensors = [x for _, p in self.parts for x in (p.slots, p.edges, p.tile_edges, p.tile_group)]
+
+        def again(given: Sequence[Tensor]) -> Plans:
+            tables = iter(given)
+            return Plans(
+                tuple(
+                    (part, Plan(next(tables), next(tables), next(tables), next(tables), tile)) for part, tile in shape
+                )
+            )
+
+        return tensors, again
 
 
 def _parts(indices: Tensor, width: int) -> Iterator[Part]:
@@ -102,6 +117,13 @@ def merged_forward(
         merge(outs, lses, chosen, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
         plans.append((part, plan))
     return out, lse, Plans(tuple(plans))
+
+
+def backward_plans(indices: Tensor, layout: TokenLayout, width: int) -> Plans:
+    """The plans of `merged_forward`, made anew for a backward pass without them; `width` is the head width D."""
+    tile = tiles.backward_tiles(tiles.longest_chunk(layout), width).M
+    parts = ((part, indices[part].contiguous()) for part in _parts(indices, width))
+    return Plans(tuple((part, make_plan(chosen, layout.num_chunks, tile)) for part, chosen in parts))
 
 
 def links_forward(

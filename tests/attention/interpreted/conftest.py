@@ -27,3 +27,11 @@ def poisoned() -> Iterator[None]:
     assert (torch.empty(3, dtype=torch.int32) == torch.iinfo(torch.int32).max).all()
     yield
     torch.use_deterministic_algorithms(False)
+
+
+@pytest.fixture(autouse=True)
+def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Blocks that the interpreter sorts in tenths of a second, and more than one of them in small tests."""
+    from moc.attention.triton import plan
+
+    monkeypatch.setattr(plan, "SORTED_AT_ONCE", 64)
