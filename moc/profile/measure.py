@@ -183,6 +183,8 @@ class Bench:
 
     def _inputs(self, layout: TokenLayout, extra: float) -> list[Tensor]:
         """Random q, k, v of all heads [1, H, L, D], if they and `extra` bytes a head fit into memory."""
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()  # what a failed row held is free only now that its error is forgotten
         size = self.settings.geometry
         shape = (1, size.heads, layout.length, size.head_dim)
         need = size.heads * (3 * layout.length * size.head_dim * self.dtype.itemsize + extra)
@@ -240,8 +242,6 @@ class Bench:
             )
 
     def _explained(self, error: Exception, row: dict[str, Any]) -> str:
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
         if timing.is_out_of_memory(error):
             size = self.settings.geometry
             heads = f"{size.heads} {'head' if size.heads == 1 else 'heads'} of {size.head_dim}"

@@ -11,9 +11,9 @@ from __future__ import annotations
 import statistics
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -87,7 +87,7 @@ def part_times(run: Callable[[], object], device: torch.device) -> dict[str, flo
     while more([sum(sample.values()) / 1e3 for sample in samples]):
         synchronize(device)
         clock = _Clock(device)
-        with _wrapped(clock):
+        with wrapped(clock):
             run()
         clock.turn()
         samples.append(clock.milliseconds())
@@ -107,8 +107,14 @@ def clocked(
     return statistics.median(samples)
 
 
+class Watch(Protocol):
+    """Whatever is told of a part that runs, as a context around it."""
+
+    def part(self, name: str) -> AbstractContextManager[None]: ...
+
+
 @contextmanager
-def _wrapped(clock: _Clock) -> Iterator[None]:
+def wrapped(clock: Watch) -> Iterator[None]:
     """The engine's functions, with the clock around each."""
     before: list[tuple[Any, str, Any]] = []
     try:
@@ -127,7 +133,7 @@ def _wrapped(clock: _Clock) -> Iterator[None]:
             setattr(module, attribute, inner)
 
 
-def _timed(clock: _Clock, name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
+def _timed(clock: Watch, name: str, inner: Callable[..., Any]) -> Callable[..., Any]:
     def run(*args: Any, **kwargs: Any) -> Any:
         with clock.part(name):
             return inner(*args, **kwargs)
