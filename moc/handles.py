@@ -29,8 +29,22 @@ _alive: WeakValueDictionary[bytes, TokenLayout] = WeakValueDictionary()
 
 def traced(x: Tensor) -> bool:
     """Whether a call on this tensor must be an operator: somebody compiles, counts, records or caches operators, or the
-    tensor holds no data of its own."""
-    return torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or type(x) not in _PLAIN
+    tensor holds no data."""
+    return (
+        torch.compiler.is_compiling() or torch._C._len_torch_dispatch_stack() > 0 or type(x) not in _PLAIN or x.is_meta
+    )
+
+
+def handle_for(x: Tensor, layout: TokenLayout) -> Tensor:
+    """The layout's handle as an operator on `x` takes it: fake where `x` is and its mode wants nothing real."""
+    if torch.compiler.is_compiling() or type(x) in _PLAIN:
+        return layout.handle
+    mode = getattr(x, "fake_mode", None)
+    if mode is None or mode.allow_non_fake_inputs:
+        return layout.handle
+    fake: Tensor = mode.from_tensor(layout.handle)
+    fake.layout_behind = layout  # type: ignore[attr-defined]
+    return fake
 
 
 def handle_of(layout: TokenLayout) -> Tensor:
@@ -60,6 +74,9 @@ def layout_of(handle: Tensor) -> TokenLayout:
     Raises:
         ValueError: the tensor is no handle.
     """
+    behind: TokenLayout | None = getattr(handle, "layout_behind", None)
+    if behind is not None:
+        return behind
     if handle.dtype != torch.uint8 or handle.device.type != "cpu":
         raise ValueError(f"a layout's handle is a uint8 tensor on the CPU, got {handle.dtype} on {handle.device}")
     key = handle.numpy().tobytes()

@@ -96,12 +96,10 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, *, token_range: tuple[int, int] | 
 def pooled(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | None = None) -> Tensor:
     """`pool` itself, whoever asks."""
     start, stop = (0, layout.length) if token_range is None else token_range
+    first, last = chunk_span(layout, start, stop)
     edges = layout.chunk_edges()
-    if start not in edges or stop not in edges or start > stop:
-        raise ValueError(f"token_range must start and stop at chunk edges of the layout, got {start}:{stop}")
     if k_BHLD.shape[2] != stop - start:
         raise ValueError(f"keys hold {k_BHLD.shape[2]} tokens, the range {start}:{stop} has {stop - start}")
-    first, last = edges.index(start), edges.index(stop)
     with torch.no_grad():
         k_BHLD = k_BHLD.detach()
         if k_BHLD.is_cuda and k_BHLD.dtype in _KERNEL_DTYPES and _has_triton():
@@ -178,6 +176,18 @@ def route(
         head_offset=head_offset,
         batch_offset=batch_offset,
     )
+
+
+def chunk_span(layout: TokenLayout, start: int, stop: int) -> tuple[int, int]:
+    """Chunks first:last of tokens start:stop.
+
+    Raises:
+        ValueError: the range does not start and stop at chunk edges.
+    """
+    edges = layout.chunk_edges()
+    if start not in edges or stop not in edges or start > stop:
+        raise ValueError(f"token_range must start and stop at chunk edges of the layout, got {start}:{stop}")
+    return edges.index(start), edges.index(stop)
 
 
 @observed

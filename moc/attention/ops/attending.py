@@ -10,7 +10,7 @@ from torch import Tensor
 from moc.attention import checks, fused, portable, reference
 from moc.attention.call import ONCE, Call
 from moc.config import MoCConfig
-from moc.handles import layout_of
+from moc.handles import handle_for, layout_of
 from moc.layout import TokenLayout
 from moc.routing import resolve_range
 
@@ -32,7 +32,16 @@ def attend(
     inputs = (q_BHLD, k_BHLD, v_BHLD)
     gradients = checks.wants_gradients(*inputs)
     out, lse = attend_op(
-        *inputs, indices, layout.handle, config.encoded, start, stop, scale, backend, deterministic, gradients
+        *inputs,
+        indices,
+        handle_for(q_BHLD, layout),
+        config.encoded,
+        start,
+        stop,
+        scale,
+        backend,
+        deterministic,
+        gradients,
     )
     return out, lse
 
@@ -163,7 +172,7 @@ def allowed(
     """The mask of `moc.attention.reference` as an operator: [B, H, Lq, L] bool, [Lq, L] without routes."""
     start, stop = (None, None) if q_range is None else q_range
     inputs = (x.detach() for x in (q_BHLD, k_BHLD, v_BHLD))
-    return allowed_op(*inputs, indices, layout.handle, config.encoded, start, stop)
+    return allowed_op(*inputs, indices, handle_for(q_BHLD, layout), config.encoded, start, stop)
 
 
 @torch.library.custom_op("moc::allowed", mutates_args=())

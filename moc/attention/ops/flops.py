@@ -6,7 +6,7 @@
     moc::attend_backward  10 D a pair
 
 Which chunks queries pick shows when they have picked. Where the routes are there, their pairs are counted, which on a
-GPU waits for them; for tensors without data (the meta device) a link counts the mean length of the chunks that it might
+GPU waits for them; for tensors without data, meta or fake, a link counts the mean length of the chunks that it might
 go to, and each query has as many links as it can. `moc.flops.count` has the same expectation. Rows of drop-in are pairs
 like others.
 """
@@ -77,7 +77,7 @@ def _pairs(
     pairs: float = each * mandatory(layout, settings, rows, torch.device("cpu")).pairs
     if indices is None or indices.shape[-1] == 0:
         return pairs
-    if indices.is_meta:
+    if indices.is_meta or getattr(indices, "fake_mode", None) is not None:
         return pairs + each * _routed(layout, settings, start, stop)[0]
     lengths = layout.to(indices.device).chunk_bounds.diff()
     for head in indices.flatten(0, 1):  # one at a time, for what is counted is as large as the routes

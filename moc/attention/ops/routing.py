@@ -7,19 +7,26 @@ from torch import Tensor
 
 from moc import recording, routing
 from moc.attention import patterns
+from moc.attention.patterns import moc_uniform
 from moc.candidates import Candidates
 from moc.config import MoCConfig
-from moc.handles import layout_of
+from moc.handles import handle_for, layout_of
 from moc.layout import TokenLayout
 
 _UNKNOWN = -1  # a size that only the layout tells
 
 
 def pool(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | None) -> Tensor:
-    """`moc.pool` as an operator; a range makes a tensor whose size the graph doesn't know."""
+    """`moc.pool` as an operator; a range makes a tensor whose size a compiled graph doesn't know."""
     start, stop = (None, None) if token_range is None else token_range
-    chunks = layout.num_chunks if token_range is None else _UNKNOWN
-    return pool_op(k_BHLD.detach(), layout.handle, start, stop, chunks)
+    if token_range is None:
+        chunks = layout.num_chunks
+    elif torch.compiler.is_compiling():
+        chunks = _UNKNOWN
+    else:
+        first, last = routing.chunk_span(layout, *token_range)
+        chunks = last - first
+    return pool_op(k_BHLD.detach(), handle_for(k_BHLD, layout), start, stop, chunks)
 
 
 @torch.library.custom_op("moc::pool", mutates_args=())
@@ -57,7 +64,7 @@ def route(
         q_BHLD.detach(),
         None if k_BHLD is None or descriptors is not None else k_BHLD.detach(),
         None if descriptors is None else descriptors.detach(),
-        layout.handle,
+        handle_for(q_BHLD, layout),
         config.encoded,
         start,
         stop,
@@ -66,19 +73,21 @@ def route(
         layer,
         head_offset,
         batch_offset,
-        width_of(config, seed),
+        width_of(layout, config, seed),
     )
     return routing.Routing(indices)
 
 
-def width_of(config: MoCConfig, seed: int | None) -> int:
-    """W, -1 where it depends on the layout."""
+def width_of(layout: TokenLayout, config: MoCConfig, seed: int | None) -> int:
+    """W, -1 in a compiled graph where it depends on the layout."""
     if patterns.is_fixed(config):
         return 0
-    if config.pattern == "moc-uniform":  # a block lies in as many chunks as the layout cuts it into
-        return _UNKNOWN
-    drawn = config.drop_in_max if seed is not None and config.drop_in_rate > 0 else 0
-    return config.top_k + drawn
+    width = config.top_k
+    if seed is not None and config.drop_in_rate > 0:
+        width += config.drop_in_max
+    if config.pattern != "moc-uniform":
+        return width
+    return _UNKNOWN if torch.compiler.is_compiling() else width * moc_uniform.most_pieces(layout)
 
 
 @torch.library.custom_op("moc::route", mutates_args=())

@@ -47,7 +47,7 @@ def choose(ask: Ask) -> Tensor:
     width = ask.config.top_k
     if ask.seed is not None and ask.config.drop_in_rate > 0:
         width += ask.config.drop_in_max
-    most = layout.cached("most pieces", lambda: int(layout.blocks.bincount().max()))
+    most = most_pieces(layout)
     batch, heads, rows, _ = ask.q.shape
     ranks = torch.full((batch, heads, rows, width * most), -1, dtype=torch.int64, device=device)
     for first, last, limit, low, high in ask.candidates.exact_runs:
@@ -62,6 +62,14 @@ def choose(ask: Ask) -> Tensor:
         pieces = blocks.pieces[chosen].flatten(3)  # -1 is the last row
         ranks[:, :, first:last, : pieces.shape[-1]] = pieces
     return ranks
+
+
+def most_pieces(layout: TokenLayout) -> int:
+    """F, into how many chunks the layout cuts a block at most; 1 without shots."""
+    if not layout.shots:
+        return 1
+    most: int = layout.cached("most pieces", lambda: int(layout.blocks.bincount().max()))
+    return most
 
 
 def blocks_of(layout: TokenLayout, limit: int, low: int, high: int, device: torch.device) -> Blocks:
@@ -80,8 +88,7 @@ def _build(layout: TokenLayout, limit: int, low: int, high: int, device: torch.d
     weights = torch.zeros(len(pieces), layout.num_video_chunks)
     weights[block, ranks] = lengths[ranks].float()
     weights /= weights.sum(1, keepdim=True)
-    most = int(layout.blocks.bincount().max())
-    table = torch.full((len(pieces) + 1, most), -1)
+    table = torch.full((len(pieces) + 1, most_pieces(layout)), -1)
     place = torch.arange(len(ranks)) - (pieces.cumsum(0) - pieces)[block]  # blocks ascend with ranks
     table[block, place] = ranks
     return Blocks(weights.to(device), table.to(device))
