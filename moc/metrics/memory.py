@@ -22,6 +22,7 @@ from moc.metrics.memory_agreement import (
     entropy,
     estimate,
     kappa,
+    plain,
     recall,
     resamples,
     tally,
@@ -29,7 +30,7 @@ from moc.metrics.memory_agreement import (
 )
 from moc.metrics.world import values_of
 from moc.world.recurrence import GAPS
-from moc.world.schema import CHARACTER_OPEN, HAT, PLACE_OPEN
+from moc.world.schema import CHARACTER_OPEN, HAT, KINDS, PLACE_OPEN, PLACES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +40,7 @@ TABLES: tuple[Table, ...] = ("planted", "free")
 OPEN = {"character": CHARACTER_OPEN, "place": PLACE_OPEN}
 
 _OWNER = ["story", "owner", "slot"]
+_MOST_ALIKE = max(len(KINDS), len(PLACES))
 
 
 def pairs(rows: pd.DataFrame, table: Table) -> pd.DataFrame:
@@ -54,7 +56,10 @@ def pairs(rows: pd.DataFrame, table: Table) -> pd.DataFrame:
             "free" takes the others, and what was read.
 
     Returns:
-        One row a later look: `story, attribute, gap, first, later`, values as indices, -1 where unreadable.
+        One row a later look: `story, attribute, gap, first, later, like`, values as indices, -1 where unreadable.
+        `like` is the group whose stories chance is taken from (see `memory_agreement`): in the free table the kind or
+        place, which captions name and a model may hang habits on; in the planted one 0 for all, as true values are
+        drawn independently of everything that is named.
 
     Raises:
         ValueError: the table is not one of `TABLES`.
@@ -66,19 +71,29 @@ def pairs(rows: pd.DataFrame, table: Table) -> pd.DataFrame:
     begun = looks[looks["gap"] < 0]
     begun = begun[begun["planted"] == (table == "planted")].set_index(key)
     first = (begun["truth"] if table == "planted" else begun["look"]).rename("first")
-    later = looks[(looks["gap"] > 0) & ~looks["planted"]].join(first, on=key, how="inner")
+    later = looks[(looks["gap"] > 0) & ~looks["planted"]].join(first, on=key, how="inner").reset_index(drop=True)
     later = later[~((later["attribute"] == "hat_color") & (later["first"] == _NO_HAT))]
     later["look"] = later["look"].clip(lower=UNREAD)  # a hat that is gone has no colour to read
-    return later[["story", "attribute", "gap", "first", "look"]].rename(columns={"look": "later"})
+    told = rows[rows["attribute"].isin(("kind", "place"))].drop_duplicates(_OWNER).set_index(_OWNER)["truth"]
+    later = later.join(told.rename("like"), on=_OWNER)
+    if table == "planted":
+        later["like"] = 0
+    return later[["story", "attribute", "gap", "first", "look", "like"]].rename(columns={"look": "later"})
 
 
 _NO_HAT = -2  # look at the colour of a hat where there is none to be seen
 
 
 def _open_looks(rows: pd.DataFrame) -> pd.DataFrame:
-    """Rows of open attributes with `look`, what was read, and `truth`; both `_NO_HAT` for colours of no hat."""
+    """Rows of open attributes with `look`, what was read, and `truth`; both `_NO_HAT` for colours of no hat.
+
+    Whether there is a hat is not open where a caption names its colour.
+    """
     known = [name for names in OPEN.values() for name in names]
-    looks = rows[~rows["named"] & rows["attribute"].isin(known)].copy()
+    looks = rows[~rows["named"] & rows["attribute"].isin(known)]
+    coloured = rows.loc[rows["named"] & (rows["attribute"] == "hat_color"), _OWNER].drop_duplicates()
+    told = looks.set_index(_OWNER).index.isin(coloured.set_index(_OWNER).index)
+    looks = looks[~((looks["attribute"] == "hat") & told)].copy()
     looks["look"] = looks["read"]
     at = ["story", "shot", "owner", "slot"]
     bare = rows.loc[(rows["attribute"] == "hat") & (rows["read"] == HAT.index("none")), at].drop_duplicates()
@@ -103,8 +118,8 @@ def tally_of(found: pd.DataFrame, attribute: str, stories: int, gap: int | None 
     """Pairs of one attribute, at one gap or at all, counted by story."""
     part = found[found["attribute"] == attribute]
     part = part if gap is None else part[part["gap"] == gap]
-    columns = (part[name].to_numpy() for name in ("story", "first", "later"))
-    return tally(*columns, stories=stories, values=len(values_of(attribute)))
+    story, first, later, like = (part[name].to_numpy() for name in ("story", "first", "later", "like"))
+    return tally(story, first, later, stories=stories, values=len(values_of(attribute)), group=like, groups=_MOST_ALIKE)
 
 
 def summary(rows: pd.DataFrame, table: Table, *, stories: int, draws: int = DRAWS, seed: int = 0) -> dict[str, Any]:
@@ -118,8 +133,9 @@ def summary(rows: pd.DataFrame, table: Table, *, stories: int, draws: int = DRAW
     Returns:
         `named` (all that captions name) and `attributes`: by name, `recall_by_gap`, `kappa_by_gap`, their
         `..._interval_by_gap`, `pairs_by_gap`, `recall`, `kappa` and their `..._interval` over all gaps, `chance`,
-        `uniform_chance`, `unreadable` (share of later looks), `entropy` and `entropy_of_uniform` in bits,
-        `distance_from_uniform`, `draws` (first looks of the model itself), `named`; and `means`, the same recall and
+        `uniform_chance`, `unreadable` (share of later looks), `entropy` of what the model drew (planted: later looks;
+        free: first ones) and `entropy_of_uniform` in bits, `draws` (how many first looks are the model's own) and
+        their `distance_from_uniform`, `named`; and `means`, the same recall and
         kappa averaged over the attributes of characters and of places.
     """
     weights = resamples(stories, draws=draws, seed=seed)
@@ -130,18 +146,18 @@ def summary(rows: pd.DataFrame, table: Table, *, stories: int, draws: int = DRAW
     for owner, names in OPEN.items():
         parts = {}
         for name in names:
-            first = found.loc[found["attribute"] == name, "first"].to_numpy()
+            later = found.loc[found["attribute"] == name, "later"].to_numpy()
             mine = own.loc[own["attribute"] == name, "value"].to_numpy()
             counts = {gap: tally_of(found, name, stories, gap) for gap in (*gaps, None)}
             parts[name] = counts
             attributes[name] = {
                 **_by_gap([counts], gaps, weights),
-                "chance": _number(chance(counts[None], weights[:1])[0]),
+                "chance": plain(chance(counts[None], weights[:1])[0]),
                 "uniform_chance": 1 / len(values_of(name)),
-                "unreadable": _share(found.loc[found["attribute"] == name, "later"].to_numpy() == UNREAD),
-                "entropy": _number(entropy(first if table == "planted" else mine, len(values_of(name)))),
+                "unreadable": _share(later == UNREAD),
+                "entropy": plain(entropy(later if table == "planted" else mine, len(values_of(name)))),
                 "entropy_of_uniform": float(np.log2(len(values_of(name)))),
-                "distance_from_uniform": _number(uniform_distance(mine, len(values_of(name)))),
+                "distance_from_uniform": plain(uniform_distance(mine, len(values_of(name)))),
                 "draws": int((mine != UNREAD).sum()),
             }
         means[owner] = _by_gap(list(parts.values()), gaps, weights)
@@ -158,9 +174,9 @@ def _by_gap(parts: list[dict[int | None, Tally]], gaps: list[int], weights: np.n
         by_gap = {gap: estimate(_mean([measure(part[gap], weights) for part in parts])) for gap in gaps}
         whole = estimate(_mean([measure(part[None], weights) for part in parts]))
         result |= {
-            f"{name}_by_gap": {str(gap): _number(e.value) for gap, e in by_gap.items()},
+            f"{name}_by_gap": {str(gap): plain(e.value) for gap, e in by_gap.items()},
             f"{name}_interval_by_gap": {str(gap): _interval(e) for gap, e in by_gap.items()},
-            name: _number(whole.value),
+            name: plain(whole.value),
             f"{name}_interval": _interval(whole),
         }
     result["pairs_by_gap"] = {str(gap): int(sum(part[gap].pairs.sum() for part in parts)) for gap in gaps}
@@ -180,7 +196,7 @@ def _named(told: pd.DataFrame, stories: int, weights: np.ndarray) -> dict[str, A
     result: dict[str, Any] = {"readings": len(told)}
     for name, part in (("", told), ("heldout_", told[told["heldout"]])):
         found = estimate(recall(_right(part, stories), weights))
-        result |= {f"{name}right": _number(found.value), f"{name}interval": _interval(found)}
+        result |= {f"{name}right": plain(found.value), f"{name}interval": _interval(found)}
     return result | {"heldout_readings": int(told["heldout"].sum())}
 
 
@@ -211,15 +227,11 @@ def recall_difference(
 
 def estimate_dict(found: Estimate) -> dict[str, float | None]:
     """An estimate as plain data."""
-    return {name: _number(value) for name, value in asdict(found).items()}
+    return {name: plain(value) for name, value in asdict(found).items()}
 
 
 def _interval(found: Estimate) -> list[float | None]:
-    return [_number(found.low), _number(found.high)]
-
-
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return [plain(found.low), plain(found.high)]
 
 
 def _share(flags: np.ndarray) -> float | None:

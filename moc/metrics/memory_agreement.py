@@ -9,6 +9,10 @@ what is seen of it later; pairs of one story hang together, so intervals resampl
             for one that always draws red, whose recall is 1; 1 for one that never errs
 
 A look that can't be read has the value -1 and agrees with nothing, not even with another one.
+
+Pairs may be of groups, such as the kind of character that every caption names. Then pairs are shuffled within groups
+alone: a model that always draws cats ginger and dogs brown remembers nothing, and would seem to if a cat's first look
+were held against a dog's later one.
 """
 
 from __future__ import annotations
@@ -35,11 +39,11 @@ class Estimate:
 
 @dataclass(frozen=True)
 class Tally:
-    """Pairs of one attribute counted by story. B stories, V values.
+    """Pairs of one attribute counted by story. B stories, G groups, V values.
 
     Attributes:
-        pairs, hits: `[B]` pairs, and those that agree.
-        first, later: `[B, V]` how often each value was seen at first and later; unreadable looks are in none.
+        pairs: `[B, G]` how many; hits: `[B]` those that agree.
+        first, later: `[B, G, V]` how often each value was seen at first and later; unreadable looks are in none.
     """
 
     pairs: Array
@@ -48,33 +52,47 @@ class Tally:
     later: Array
 
 
-def tally(story: Sequence[int] | Array, first: Array, later: Array, *, stories: int, values: int) -> Tally:
+def tally(
+    story: Sequence[int] | Array,
+    first: Array,
+    later: Array,
+    *,
+    stories: int,
+    values: int,
+    group: Array | None = None,
+    groups: int = 1,
+) -> Tally:
     """Count pairs by story.
 
     Args:
         story, first, later: `[N]` the story of each pair (0 to `stories` - 1), and the values of both looks (-1 to
             `values` - 1).
+        group: `[N]` the group of each pair (0 to `groups` - 1); None for a single one.
 
     Raises:
-        ValueError: the three differ in length, or a story or value lies outside its range.
+        ValueError: they differ in length, or one lies outside its range.
     """
     story, first, later = (np.asarray(x, dtype=np.int64) for x in (story, first, later))
-    if not len(story) == len(first) == len(later):
-        raise ValueError(f"story, first and later must be of one length, got {len(story)}, {len(first)}, {len(later)}")
+    group = np.zeros_like(story) if group is None else np.asarray(group, dtype=np.int64)
+    lengths = [len(x) for x in (story, first, later, group)]
+    if len(set(lengths)) > 1:
+        raise ValueError(f"story, first, later and group must be of one length, got {lengths}")
     for name, x, low, high in (
         ("story", story, 0, stories), ("first", first, UNREAD, values), ("later", later, UNREAD, values),
+        ("group", group, 0, groups),
     ):  # fmt: skip
         if len(x) and not (low <= x.min() and x.max() < high):
             raise ValueError(f"{name} must lie in {low} to {high - 1}, got {x.min()} to {x.max()}")
+    cell = story * groups + group
 
     def by_value(x: Array) -> Array:
         seen = x >= 0
-        cells = np.bincount(story[seen] * values + x[seen], minlength=stories * values)
-        return cells.reshape(stories, values).astype(float)
+        found = np.bincount(cell[seen] * values + x[seen], minlength=stories * groups * values)
+        return found.reshape(stories, groups, values).astype(float)
 
     right = (first == later) & (first >= 0)
     return Tally(
-        pairs=np.bincount(story, minlength=stories).astype(float),
+        pairs=np.bincount(cell, minlength=stories * groups).reshape(stories, groups).astype(float),
         hits=np.bincount(story[right], minlength=stories).astype(float),
         first=by_value(first),
         later=by_value(later),
@@ -91,19 +109,24 @@ def resamples(stories: int, *, draws: int = DRAWS, seed: int = 0) -> Array:
 
 def recall(counts: Tally, weights: Array) -> Array:
     """`[D]` share of pairs that agree, for D weightings `[D, B]` of the stories; not a number without pairs."""
-    return _ratio(weights @ counts.hits, weights @ counts.pairs)
+    return _ratio(weights @ counts.hits, weights @ counts.pairs.sum(1))
 
 
 def chance(counts: Tally, weights: Array) -> Array:
     """`[D]` share that agrees between first looks and later looks of different stories, over all such combinations.
 
     That is what shuffling pairs between stories gives on average, without the shuffle's own noise. Copies of a story
-    within a resample are the same story. Not a number where there are not two stories with pairs.
+    within a resample are the same story. Groups count by their pairs; those without two stories count for nothing,
+    and the result is not a number where that is all of them.
     """
-    same = ((counts.first * counts.later).sum(1), counts.pairs**2)
-    agreeing = ((weights @ counts.first) * (weights @ counts.later)).sum(1) - weights**2 @ same[0]
-    combinations = (weights @ counts.pairs) ** 2 - weights**2 @ same[1]
-    return _ratio(agreeing, combinations)
+    stories, groups, values = counts.first.shape
+    flat = (stories, groups * values)
+    seen = [(weights @ x.reshape(flat)).reshape(-1, groups, values) for x in (counts.first, counts.later)]
+    agreeing = (seen[0] * seen[1]).sum(2) - weights**2 @ (counts.first * counts.later).sum(2)
+    pairs = weights @ counts.pairs
+    by_group = _ratio(agreeing, pairs**2 - weights**2 @ counts.pairs**2)
+    known = np.isfinite(by_group)
+    return _ratio((np.where(known, by_group, 0) * pairs).sum(1), (known * pairs).sum(1))
 
 
 def kappa(counts: Tally, weights: Array) -> Array:
@@ -140,6 +163,11 @@ def _shares(values: Array, count: int) -> Array | None:
     values = np.asarray(values, dtype=np.int64)
     seen = values[values >= 0]
     return np.bincount(seen, minlength=count) / len(seen) if len(seen) else None
+
+
+def plain(value: float) -> float | None:
+    """A number as JSON has it: None for one that is none."""
+    return float(value) if np.isfinite(value) else None
 
 
 def _ratio(above: Array, below: Array) -> Array:

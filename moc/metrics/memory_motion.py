@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from moc.metrics.memory_agreement import Estimate, estimate, resamples
+from moc.metrics.memory_agreement import Estimate, estimate, plain, resamples
 from moc.world.reader import VIEWS, Reader, read
 from moc.world.schema import ACTIONS, CHARACTER_ATTRIBUTES, MAX_CAST
 
@@ -150,8 +150,8 @@ def motion_summary(rows: pd.DataFrame, *, stories: int, draws: int = 1000, seed:
             by_action[name] = {**means, "characters": int(here.sum())}
     return {
         "characters": int(clear.sum()),
-        "moves_as_told": as_told.value,
-        "moves_as_told_interval": [as_told.low, as_told.high],
+        "moves_as_told": plain(as_told.value),
+        "moves_as_told_interval": [plain(as_told.low), plain(as_told.high)],
         "displacement_ratio": float(moved[goes].mean() / truth[goes].mean()) if goes.any() else None,
         "correlation": _correlation(moved[both], truth[both]),
         "liveliness_ratio": float(_median(lively)),

@@ -104,6 +104,36 @@ def test_chance_is_every_combination_across_stories(case: tuple[list[tuple[int, 
         assert math.isnan(by_chance)
 
 
+@settings(max_examples=30, deadline=None)
+@given(tallies(), st.integers(0, 99))
+def test_chance_within_groups(case: tuple[list[tuple[int, int, int]], int, int], seed: int) -> None:
+    """Each group's own chance, weighted by its pairs; a group met in one story alone has none."""
+    pairs, stories, values = case
+    story, first, later = np.array(pairs, dtype=np.int64).reshape(-1, 3).T
+    group = np.random.default_rng(seed).integers(0, 3, len(pairs))
+    counts = tally(story, first, later, stories=stories, values=values, group=group, groups=3)
+    parts = []
+    for g in range(3):
+        inside = [pair for pair, of_group in zip(pairs, group, strict=True) if of_group == g]
+        if len({pair[0] for pair in inside}) > 1:
+            parts.append((numbers(of(inside, stories, values))[1], len(inside)))
+    found = numbers(counts)[1]
+    if parts:
+        assert found == pytest.approx(sum(c * n for c, n in parts) / sum(n for _, n in parts))
+    else:
+        assert math.isnan(found)
+
+
+def test_habits_of_a_kind_are_no_memory() -> None:
+    """Cats are ginger at every look, dogs brown: shuffled among cats that agrees as well."""
+    pairs = np.array([(b, b % 2, b % 2) for b in range(12)])
+    mixed, apart = (
+        tally(*pairs.T, stories=12, values=2, group=group, groups=2) for group in (None, pairs[:, 1])
+    )  # fmt: skip
+    assert numbers(mixed)[2] > 0.9
+    assert numbers(apart) == (1.0, 1.0, 0.0)
+
+
 @settings(max_examples=40, deadline=None)
 @given(tallies(), st.integers(0, 3))
 def test_a_story_counted_twice_is_one_story(case: tuple[list[tuple[int, int, int]], int, int], seed: int) -> None:
