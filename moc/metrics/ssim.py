@@ -14,11 +14,11 @@ SSIM = Metric(
     -1.0, 1.0, "neither", source="Wang et al., IEEE TIP 2004",
 )  # fmt: skip
 
-_LUMA = np.array([0.299, 0.587, 0.114], np.float32)
+_LUMA = np.array([0.299, 0.587, 0.114])  # ITU-R BT.601
 _C1, _C2 = (0.01 * 255) ** 2, (0.03 * 255) ** 2
 _RADIUS, _SIGMA = 5, 1.5
 _WEIGHTS = np.exp(-0.5 * (np.arange(-_RADIUS, _RADIUS + 1) / _SIGMA) ** 2)
-_WEIGHTS = (_WEIGHTS / _WEIGHTS.sum()).astype(np.float32)
+_WEIGHTS /= _WEIGHTS.sum()
 
 
 def ssim(shots: Iterable[np.ndarray], reference: Iterable[np.ndarray]) -> float:
@@ -34,18 +34,18 @@ def ssim(shots: Iterable[np.ndarray], reference: Iterable[np.ndarray]) -> float:
     Raises:
         ValueError: the shapes differ or are too small.
     """
-    values: list[np.ndarray] = []
+    values: list[float] = []
     for one, other in zip(shots, reference, strict=True):
         if one.shape != other.shape:
             raise ValueError(f"videos must be of one shape, got {list(one.shape)} and {list(other.shape)}")
         if min(one.shape[1:3]) <= 2 * _RADIUS:
             raise ValueError(f"SSIM needs at least {2 * _RADIUS + 1} pixels a side, got {list(one.shape[1:3])}")
-        values.append(_frames(one.astype(np.float32) @ _LUMA, other.astype(np.float32) @ _LUMA))
-    return float(np.concatenate(values).mean())
+        values += [_frame(x @ _LUMA, y @ _LUMA) for x, y in zip(one, other, strict=True)]
+    return float(np.mean(values))
 
 
-def _frames(x: np.ndarray, y: np.ndarray) -> np.ndarray:
-    """`[F]` of float32 `[F, H, W]` in 0 to 255."""
+def _frame(x: np.ndarray, y: np.ndarray) -> float:
+    """Of two grey pictures, float64 `[H, W]` in 0 to 255: in float32 the variances would drown in their squares."""
     mean_x, mean_y = _blur(x), _blur(y)
     # clipped: rounding may leave a flat picture a variance a little below zero
     var_x = np.maximum(_blur(x * x) - mean_x**2, 0)
@@ -53,13 +53,12 @@ def _frames(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     shared = _blur(x * y) - mean_x * mean_y
     light = (2 * mean_x * mean_y + _C1) / (mean_x**2 + mean_y**2 + _C1)
     structure = (2 * shared + _C2) / (var_x + var_y + _C2)
-    result: np.ndarray = (light * structure).mean(axis=(1, 2))
-    return result
+    return float((light * structure).mean())
 
 
 def _blur(x: np.ndarray) -> np.ndarray:
     """Gaussian mean around each pixel whose window is whole."""
-    for axis in (1, 2):
+    for axis in (0, 1):
         size = x.shape[axis] - 2 * _RADIUS
         x = np.add.reduce([w * x.take(np.arange(i, i + size), axis) for i, w in enumerate(_WEIGHTS)])
     return x

@@ -3,7 +3,8 @@
     python vbench_worker.py REQUEST.json RESULT.json
 
 The request holds `device`, `out` and `jobs`, each with a `name`, a folder of `videos` and `dimensions`; the result has
-for each job the single videos' entries by dimension, as VBench gives them.
+for each job the single videos' entries by dimension, as VBench gives them. It may
+run under an older Python than moc does, 3.8 or newer.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from pathlib import Path
 
 def main(request_file: str, result_file: str) -> None:
     """Run every job."""
+    # Python looks into a script's own folder first, where another module is called vbench
+    own = Path(__file__).resolve().parent
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != own]
     from vbench import VBench
 
     request = json.loads(Path(request_file).read_text())
