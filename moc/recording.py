@@ -140,7 +140,7 @@ def record_routes(layers: int | None = None) -> Iterator[Routes]:
 
 def active() -> bool:
     """Whether any recording runs."""
-    return bool(_active)
+    return len(_active) > 0
 
 
 def observed(route: Callable[P, Routing]) -> Callable[P, Routing]:
