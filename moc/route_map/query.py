@@ -40,6 +40,19 @@ class Answer:
     chosen: tuple[Chosen, ...]
 
 
+def parse(query: str) -> tuple[str, int, int, int]:
+    """Shot, frame and pixel of `shot:frame:x,y`.
+
+    Raises:
+        InputError: it has another form.
+    """
+    match = _QUERY.fullmatch(query.strip())
+    if match is None:
+        raise InputError(f"--query '{query}' is not SHOT:FRAME:X,Y, such as 8:1:48,20.")
+    frame, x, y = (int(n) for n in match.groups()[1:])
+    return match[1], frame, x, y
+
+
 def ask(route_map: RouteMap, query: str) -> Answer:
     """The chunks that the token at `shot:frame:x,y` chose most, over all steps, layers and heads.
 
@@ -49,11 +62,9 @@ def ask(route_map: RouteMap, query: str) -> Answer:
     Raises:
         InputError: not of that form, outside the story or the frame, or a run that keeps no choices of tokens.
     """
-    match = _QUERY.fullmatch(query.strip())
-    if match is None:
-        raise InputError(f"--query '{query}' is not SHOT:FRAME:X,Y, such as 8:1:48,20.")
-    place = _place(route_map, match[1])
-    shot, (frame, x, y) = route_map.shots[place], (int(n) for n in match.groups()[1:])
+    name, frame, x, y = parse(query)
+    place = _place(route_map, name)
+    shot = route_map.shots[place]
     choices = route_map.choices(place)
     if choices is None or route_map.picture is None or not route_map.frames:
         raise InputError("--query: this run keeps no choices of single tokens; generate it again with this moc.")

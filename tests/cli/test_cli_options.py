@@ -37,8 +37,8 @@ OPTIONS = {
     ],
     route_map: [
         "RUN|STORY.yaml", "--step", "--layer", "--head", "--query", "--diff", "--threshold", "--longest",
-        "--fail-on-loops", "--fail-on-forgotten", "--causal/--no-causal", "--steps", "--out -o", "--force", "--device",
-        "--plot", "--html", "--save", "--json", "--quiet -q",
+        "--fail-on-loops", "--fail-on-forgotten", "--causal/--no-causal", "--steps", "--set -s", "--out -o", "--force",
+        "--device", "--plot", "--html", "--save", "--json", "--quiet -q",
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
