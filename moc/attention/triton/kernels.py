@@ -22,53 +22,125 @@ def _rows_of(x, batch, head, s_b, s_h, s_l, row, d, D: tl.constexpr, ok, UPCAST:
 
 
 @triton.jit
-def _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M: tl.constexpr):
+def _all_rows_of(x, batch, head, s_b, s_h, s_l, row, d, D: tl.constexpr, DP: tl.constexpr, UPCAST: tl.constexpr):
+    """The same of rows that are all there."""
+    at = batch.to(tl.int64) * s_b + head.to(tl.int64) * s_h + row[:, None].to(tl.int64) * s_l + d[None, :]
+    value = tl.load(x + at) if D == DP else tl.load(x + at, mask=d[None, :] < D, other=0.0)
+    return value.to(tl.float32) if UPCAST else value
+
+
+@triton.jit
+def _links_of(slots, first, last, bh, W: tl.constexpr, LQ, M: tl.constexpr):
+    """M links from `first` on: their slots, their rows (0 where there is no link), and which there are."""
+    link = first + tl.arange(0, M)
+    ok = link < last
+    slot = tl.load(slots + link, mask=ok, other=0)
+    row = slot // W - bh.to(slot.dtype) * LQ
+    return slot, tl.where(ok, row, 0), ok
+
+
+@triton.jit
+def _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W: tl.constexpr, LQ, M: tl.constexpr):
     """Group of this program and its links: group, batch row, head, chunk, slots [M], rows [M], which are real [M]."""
     t = tl.program_id(0)
     g = tl.load(tile_group + t)
     real = g < groups
     g = tl.where(real, g, 0)
     first = tl.load(edges + g) + (t - tl.load(tile_edges + g)) * M
-    last = tl.load(edges + g + 1)
-    link = first + tl.arange(0, M)
-    ok = (link < last) & real
-    slot = tl.load(slots + link, mask=ok, other=0).to(tl.int64)
+    last = tl.where(real, tl.load(edges + g + 1), 0)
     bh = g // C
-    row = (slot // W) - bh.to(tl.int64) * LQ
-    return bh // H, bh % H, g % C, slot, tl.where(ok, row, 0), ok, real
+    slot, row, ok = _links_of(slots, first, last, bh, W, LQ, M)
+    return bh // H, bh % H, g % C, slot, row, ok, real
+
+
+@triton.jit
+def _absorb(q, k, v, there, scale, most, total, acc, MASKED: tl.constexpr):
+    """One tile of keys into the running softmax; the maximum is taken before scaling, so that scores cost one
+    fused multiply-add each. `scale` is not negative."""
+    s = tl.dot(q, tl.trans(k), input_precision="ieee")
+    if MASKED:
+        s = tl.where(there[None, :], s, float("-inf"))
+    higher = tl.maximum(most, tl.max(s, 1) * scale)
+    p = tl.exp2(s * scale - higher[:, None])
+    if MASKED:
+        p = tl.where(there[None, :], p, 0.0)  # a scale of zero makes nothing of -inf
+    shrink = tl.exp2(most - higher)
+    total = total * shrink + tl.sum(p, 1)
+    acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
+    return higher, total, acc
 
 
 @triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, slots, edges, tile_edges, tile_group, bounds,
-    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, C, H, W, LQ, scale,
-    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, C, H, LQ, scale,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    NEGATE: tl.constexpr,
 ):  # fmt: skip
+    """M links of one chunk, whose keys pass by in tiles of N; a negative scale comes as NEGATE."""
     b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
     if real:
         d = tl.arange(0, DP)
         q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+        if NEGATE:
+            q = -q
         start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+        whole = start + (stop - start) // N * N
         most = tl.full((M,), float("-inf"), tl.float32)
         total = tl.zeros((M,), tl.float32)
         acc = tl.zeros((M, DP), tl.float32)
-        for n in range(start, stop, N):
-            key = n + tl.arange(0, N)
-            there = key < stop
-            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
-            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
-            s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
-            s = tl.where(there[None, :], s, float("-inf"))
-            higher = tl.maximum(most, tl.max(s, 1))
-            p = tl.exp2(s - higher[:, None])
-            shrink = tl.exp2(most - higher)
-            total = total * shrink + tl.sum(p, 1)
-            acc = acc * shrink[:, None] + tl.dot(p.to(v.dtype), v, input_precision="ieee")
-            most = higher
-        out = acc / total[:, None]
-        at = slot[:, None] * D + d[None, :]
-        tl.store(out_ptr + at, out.to(out_ptr.dtype.element_ty), mask=ok[:, None] & (d[None, :] < D))
-        tl.store(lse_ptr + slot, (most + tl.log2(total)) * LN2, mask=ok)
+        nth = tl.arange(0, N)
+        for n in range(start, whole, N):
+            k = _all_rows_of(k_ptr, b, h, k_b, k_h, k_l, n + nth, d, D, DP, UPCAST)
+            v = _all_rows_of(v_ptr, b, h, v_b, v_h, v_l, n + nth, d, D, DP, UPCAST)
+            most, total, acc = _absorb(q, k, v, nth < N, scale, most, total, acc, False)
+        if whole < stop:
+            there = whole + nth < stop
+            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, whole + nth, d, D, there, UPCAST)
+            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, whole + nth, d, D, there, UPCAST)
+            most, total, acc = _absorb(q, k, v, there, scale, most, total, acc, True)
+        _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D, DP)
+
+
+@triton.jit
+def _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D: tl.constexpr, DP: tl.constexpr):
+    wide = ok[:, None] if D == DP else ok[:, None] & (d[None, :] < D)
+    at = slot[:, None].to(tl.int64) * D + d[None, :]
+    tl.store(out_ptr + at, (acc / total[:, None]).to(out_ptr.dtype.element_ty), mask=wide)
+    tl.store(lse_ptr + slot, (most + tl.log2(total)) * LN2, mask=ok)
+
+
+@triton.jit
+def short_forward_kernel(
+    q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, slots, edges, span_edges, span_group, bounds,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, span, C, H, LQ, scale,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    NEGATE: tl.constexpr,
+):  # fmt: skip
+    """A span of the links of one chunk of at most N keys, which stay while the links pass by in tiles of M."""
+    s = tl.program_id(0)
+    g = tl.load(span_group + s)
+    if g < groups:
+        bh, c = g // C, g % C
+        b, h = bh // H, bh % H
+        d, nth = tl.arange(0, DP), tl.arange(0, N)
+        start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+        there = start + nth < stop
+        k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, start + nth, d, D, there, UPCAST)
+        v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, start + nth, d, D, there, UPCAST)
+        low = tl.load(edges + g) + (s - tl.load(span_edges + g)) * span
+        last = tl.minimum(low + span, tl.load(edges + g + 1))
+        for first in range(low, last, M):
+            slot, row, ok = _links_of(slots, first, last, bh, W, LQ, M)
+            q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+            if NEGATE:
+                q = -q
+            score = tl.dot(q, tl.trans(k), input_precision="ieee")
+            score = tl.where(there[None, :], score, float("-inf"))
+            most = tl.max(score, 1) * scale
+            p = tl.where(there[None, :], tl.exp2(score * scale - most[:, None]), 0.0)
+            acc = tl.dot(p.to(v.dtype), v, input_precision="ieee")
+            _store_links(out_ptr, lse_ptr, slot, ok, d, most, tl.sum(p, 1), acc, D, DP)
 
 
 @triton.jit
@@ -110,8 +182,8 @@ def merge_kernel(
 @triton.jit
 def dq_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, part_ptr, slots, edges, tile_edges, tile_group, bounds,
-    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, groups, C, H, W, LQ, scale,
-    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, groups, C, H, LQ, scale,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Query gradient of every link, in float32, at its slot."""
     b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
@@ -134,7 +206,7 @@ def dq_kernel(
             dp = tl.dot(do, tl.trans(v), input_precision="ieee")
             ds = p * (dp - delta[:, None])
             acc += tl.dot(ds.to(k.dtype), k, input_precision="ieee")
-        at = slot[:, None] * D + d[None, :]
+        at = slot[:, None].to(tl.int64) * D + d[None, :]
         tl.store(part_ptr + at, acc * (scale * LN2), mask=ok[:, None] & (d[None, :] < D))
 
 
@@ -162,9 +234,9 @@ def dq_sum_kernel(
 @triton.jit
 def dkdv_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, more_ptr, slots, edges, span_edges, span_group,
-    bounds, q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, r_b, r_h, r_l, groups, span, longest, C, H, W,
+    bounds, q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, r_b, r_h, r_l, groups, span, longest, C, H,
     LQ, scale,
-    D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
 ):  # fmt: skip
     """Key and value gradients of a tile of one chunk, over a span of the links that lead to it, in float32.
 
@@ -186,15 +258,12 @@ def dkdv_kernel(
         v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
         dk = tl.zeros((N, DP), tl.float32)
         dv = tl.zeros((N, DP), tl.float32)
-        base = bh.to(tl.int64) * LQ
         earlier = s - tl.load(span_edges + g)
         low = tl.load(edges + g) + earlier * span
         last = tl.minimum(low + span, tl.load(edges + g + 1))
         for first in range(low, last, M):
-            link = first + tl.arange(0, M)
-            ok = link < last
-            flat = tl.load(slots + link, mask=ok, other=0).to(tl.int64) // W
-            row = tl.where(ok, flat - base, 0)
+            slot, row, ok = _links_of(slots, first, last, bh, W, LQ, M)
+            flat = slot // W
             q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
             do = _rows_of(do_ptr, b, h, g_b, g_h, g_l, row, d, D, ok, UPCAST)
             lse = tl.load(lse_ptr + flat, mask=ok, other=0.0) * LOG2E

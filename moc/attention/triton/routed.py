@@ -112,7 +112,7 @@ def merged_forward(
     plans = []
     for part in _parts(indices, width):
         chosen = indices[part].contiguous()
-        plan = make_plan(chosen, layout.num_chunks, shape.M)
+        plan = make_plan(chosen, layout.num_chunks, shape.links)
         outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
         merge(outs, lses, chosen, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
         plans.append((part, plan))
@@ -131,15 +131,17 @@ def links_forward(
 ) -> tuple[Tensor, Tensor]:
     """Attention of every link to its chunk alone: [P, D] outputs in q's dtype and [P] float32 LSE, at its slot.
 
-    Slots without a link are not written. `shape.M` must be the plan's tile.
+    Slots without a link are not written. `shape.links` must be the plan's tile.
     """
     batch, heads, rows, width = q.shape
     part = torch.empty(batch * heads * rows * links, width, dtype=q.dtype, device=q.device)
     part_lse = torch.empty(len(part), dtype=torch.float32, device=q.device)
-    kernels.forward_kernel[(len(plan.tile_group),)](
+    kernel = kernels.short_forward_kernel if shape.span else kernels.forward_kernel
+    kernel[(len(plan.tile_group),)](
         q, k, v, part, part_lse, plan.slots, plan.edges, plan.tile_edges, plan.tile_group,
-        layout.to(q.device).chunk_bounds, *_strides(q, k, v), batch * heads * layout.num_chunks, layout.num_chunks,
-        heads, links, rows, scale * LOG2E, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+        layout.to(q.device).chunk_bounds, *_strides(q, k, v), batch * heads * layout.num_chunks,
+        *([shape.span] if shape.span else []), layout.num_chunks, heads, rows, abs(scale) * LOG2E,
+        W=links, **_widths(q), UPCAST=_upcast(q), NEGATE=scale < 0, **_shape(shape),
     )  # fmt: skip
     return part, part_lse
 
@@ -192,8 +194,8 @@ def dq_with_links(
         x = [t[where] for t in (q, k, v, dout)]
         kernels.dq_kernel[(len(tile_group),)](
             *x, lse[where], delta[where], part, plan.slots, plan.edges, tile_edges, tile_group,
-            layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, links, rows, scale * LOG2E,
-            **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+            layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, rows, scale * LOG2E,
+            W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
         )  # fmt: skip
         kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
             part, chosen, own_dq[where], dq[where], *_strides(own_dq, dq), count, heads, rows,
@@ -227,8 +229,8 @@ def key_gradients(
         more = torch.empty(max(1, total // span), 2, longest, width, dtype=torch.float32, device=q.device)
         kernels.dkdv_kernel[(len(span_group), across)](
             *x, lse[where], delta[where], dk[where], dv[where], more, plan.slots, plan.edges, span_edges, span_group,
-            bounds, *_strides(*x, dk), groups, span, longest, chunks, heads, links, rows, scale * LOG2E,
-            **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+            bounds, *_strides(*x, dk), groups, span, longest, chunks, heads, rows, scale * LOG2E,
+            W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
         )  # fmt: skip
         if total // span:
             kernels.dkdv_sum_kernel[(groups, across)](

@@ -14,15 +14,30 @@ WORKSPACE = 8 << 30
 """Bytes that partial results of routed links may take at a time; heads and batch rows go through in groups below it.
 A constant, for the sizes of launches must depend on shapes alone: a CUDA graph replays them."""
 
+SPAN = 1024
+"""Links that pass by keys that stay: enough to pay for loading them, few enough to split a hot chunk over the card."""
+
 
 @dataclass(frozen=True)
 class Tiles:
-    """A kernel's shape: M links and N keys a tile, warps of a program, stages of its loop."""
+    """A kernel's shape.
+
+    Attributes:
+        M, N: links and keys a tile.
+        num_warps, num_stages: warps of a program, stages of its loop.
+        span: links that pass by the keys of one chunk, which stay; 0 where keys pass by the links of one tile.
+    """
 
     M: int
     N: int
     num_warps: int = 4
     num_stages: int = 2
+    span: int = 0
+
+    @property
+    def links(self) -> int:
+        """Links that one program serves."""
+        return self.span or self.M
 
 
 def longest_chunk(layout: TokenLayout) -> int:
@@ -45,11 +60,13 @@ def shared_memory(device: torch.device) -> int:
 
 
 def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) -> Tiles:
-    """Shape of the forward kernel: large tiles pay where chunks are long and the card has room for them."""
+    """Shape of the forward pass: the keys of short chunks stay where the card has room for them."""
     keys = keys_per_tile(longest)
-    if dtype.itemsize > 2 or head_dim > 128 or longest < 512 or shared < 160 * 1024:
+    if dtype.itemsize > 2 or head_dim > 128 or shared < 160 * 1024:
         return Tiles(64, keys)
-    return Tiles(128, keys, num_warps=8, num_stages=3)
+    if 64 < longest <= 128:
+        return Tiles(64, 128, num_warps=4, num_stages=2, span=SPAN)
+    return Tiles(64, keys, num_warps=4, num_stages=3)
 
 
 def backward_tiles(longest: int, head_dim: int) -> Tiles:

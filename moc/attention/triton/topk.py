@@ -1,4 +1,4 @@
-"""Scoring and top-k in one pass: no [rows, chunks] matrix ever reaches memory.
+"""Scoring and top-k in one pass: no [rows, chunks] matrix ever reaches memory. Many chunks go to `topk_many`.
 
 One program takes a block of query rows of one head, walks over the candidates in tiles, and keeps the best k of each
 row in registers. Every row carries its own candidate range and its own forbidden range, so the causal mask, the
@@ -13,6 +13,8 @@ import torch
 import triton
 import triton.language as tl
 from torch import Tensor
+
+from moc.attention.triton import topk_many
 
 INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") == "1"
 ROWS = 64
@@ -120,11 +122,16 @@ def top_chunks_fused(
         return out.fill_(-1)
     q = q_BHLD if q_BHLD.stride(-1) == 1 else q_BHLD.contiguous()
     desc = descriptors_BHCD if descriptors_BHCD.stride(-1) == 1 else descriptors_BHCD.contiguous()
+    upcast = INTERPRETING or q.dtype == torch.float32
+    size = topk_many.group_size(candidates, k) if candidates >= topk_many.FEWEST else None
+    if size is not None:
+        topk_many.launch(q, desc, limit, low, high, k, table, out, size, upcast)
+        return out
     grid = (triton.cdiv(rows, ROWS), batch * heads)
     _topk_kernel[grid](
         q, desc, limit, low, high, limit if table is None else table, out,
         rows, candidates, heads, *q.stride()[:3], *desc.stride()[:3],
         K=k, KEPT=max(2, triton.next_power_of_2(k)), D=width, DP=max(16, triton.next_power_of_2(width)), M=ROWS, N=TILE,
-        UPCAST=INTERPRETING or q.dtype == torch.float32, HAS_TABLE=table is not None, num_warps=4,
+        UPCAST=upcast, HAS_TABLE=table is not None, num_warps=4,
     )  # fmt: skip
     return out

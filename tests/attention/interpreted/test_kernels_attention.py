@@ -17,7 +17,7 @@ from moc import MoCConfig, Shot, TokenLayout, route
 from moc.attention import fused, runs
 from moc.attention.mandatory import Mandatory
 from moc.attention.reference import attend_reference, mandatory_mask, routed_mask
-from moc.attention.triton import routed
+from moc.attention.triton import routed, tiles
 
 CONFIG = MoCConfig(chunk_tokens=16, top_k=2)
 
@@ -99,6 +99,34 @@ def test_chunks_around_the_tiles_edges(chunk_tokens: int) -> None:
     indices = route(q, k, layout, config, q_range=(start, layout.length)).indices
     assert (indices[:, :, -1] >= 0).any()
     assert_agree(*both([q, k, v], layout, indices, config, (start, layout.length)))
+
+
+@pytest.mark.parametrize(("chunk_tokens", "scale"), [(16, None), (33, -0.3), (64, 0.0), (97, 1.5)])
+def test_keys_that_stay(monkeypatch: pytest.MonkeyPatch, chunk_tokens: int, scale: float | None) -> None:
+    """The forward pass of short chunks: a chunk's links pass by in tiles, in spans that split the hot ones."""
+    calls: list[int] = []
+
+    def staying(longest: int, *_: object) -> tiles.Tiles:
+        calls.append(longest)
+        return tiles.Tiles(16, 32 if longest <= 32 else 128, span=48)
+
+    monkeypatch.setattr(tiles, "forward_tiles", staying)
+    shots = [Shot(1, 1, 97), Shot(0, 1, 1), Shot(0, 1, 70)]
+    layout = TokenLayout.from_shots(global_text=1, shots=shots, chunk_tokens=chunk_tokens)
+    config = MoCConfig(chunk_tokens=chunk_tokens, top_k=2)
+    start = layout.token_range(2)[0]
+    q, k, v = qkv(layout, batch=1, width=24)
+    q = q[:, :, start:]
+    indices = route(q, k, layout, config, q_range=(start, layout.length)).indices
+    assert_agree(*both([q, k, v], layout, indices, config, (start, layout.length), scale=scale))
+    assert calls
+
+
+def test_a_negative_scale() -> None:
+    layout = ragged()
+    q, k, v = qkv(layout, batch=1, width=16)
+    indices = route(q, k, layout, CONFIG).indices
+    assert_agree(*both([q, k, v], layout, indices, CONFIG, (0, layout.length), scale=-0.4))
 
 
 def test_many_rows_of_one_chunk() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moc import MoCConfig, Shot, TokenLayout, route, routing
-from moc.attention.triton import topk
+from moc.attention.triton import topk, topk_many
 from moc.attention.triton.pooling import pool_fused
 from moc.attention.triton.topk import top_chunks_fused
 from moc.routing import Candidates, candidates_of, pool, video_chunks
@@ -169,3 +169,43 @@ def test_chunks_of_one_shot_do_not_reach_another() -> None:
     assert (shot < layout.shot_ids[:, None]).all()
     assert (ranks[:, :, :6] == -1).all()
     assert (ranks[:, :, 8:] >= 0).all()
+
+
+def _few(monkeypatch: pytest.MonkeyPatch, *, widest: int = 256) -> None:
+    monkeypatch.setattr(topk_many, "FEWEST", 1)
+    monkeypatch.setattr(topk_many, "WIDEST", widest)
+
+
+@pytest.mark.parametrize(
+    ("rows", "candidates", "width", "k"),
+    [(1, 1, 16, 1), (150, 63, 16, 5), (3, 200, 16, 8), (3, 65, 24, 3), (5, 130, 16, 20)],
+)
+def test_two_rounds_choose_what_one_does(
+    monkeypatch: pytest.MonkeyPatch, rows: int, candidates: int, width: int, k: int
+) -> None:
+    """More jobs than programs, candidates that fill no tile, groups that the mask cuts, fewer candidates than k."""
+    _few(monkeypatch)
+    assert topk_many.group_size(candidates, k) == 8
+    case = _random(rows, candidates, width, rows + candidates, torch.float32)
+    assert torch.equal(fused(*case, k).long(), plain(*case, k))
+
+
+@QUICK
+@given(st.integers(0, 1000), st.integers(1, 5), st.integers(1, 90), st.sampled_from([16, 32]))
+def test_two_rounds_and_ties(seed: int, k: int, candidates: int, size: int) -> None:
+    """Scores of few values: ties within groups and between them go to the lowest rank."""
+    generator = torch.Generator().manual_seed(seed)
+    q = torch.randint(-1, 2, (1, 1, 4, 16), generator=generator).float()
+    keys = torch.randint(0, 2, (1, 1, candidates, 16), generator=generator).float()
+    keys[..., 2:] = 0
+    limit = torch.randint(0, candidates + 1, (4,), generator=generator).int()
+    low, high = (torch.rand(2, 4, generator=generator) * (limit + 1)).int().sort(dim=0).values
+    candidate = Candidates(limit, low, high)
+    got = torch.empty(1, 1, 4, k, dtype=torch.int32)
+    topk_many.launch(q, keys, limit, low, high, k, None, got, size, True)
+    assert torch.equal(got.long(), plain(q, keys, candidate, k))
+
+
+def test_groups_grow_with_the_candidates() -> None:
+    assert [topk_many.group_size(c, 8) for c in (512, 1024, 1025, 4096, 4097)] == [8, 8, 16, 32, None]
+    assert [topk_many.group_size(512, k) for k in (32, 33)] == [8, None]
