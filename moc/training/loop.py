@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -92,9 +93,7 @@ class Trainer:
         )
         self.compiled = config.compile and device.type == "cuda"
         if self.compiled:
-            # one compilation serves every layer: the block is an argument, its parameters are inputs of the graph
-            self.model.before = torch.compile(Block.before, dynamic=False)
-            self.model.after = torch.compile(Block.after, dynamic=False)
+            self.model.before, self.model.after = compiled_halves()
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
@@ -255,6 +254,13 @@ class Trainer:
                 on_sample(self.step)
         self.save()
         return True
+
+
+@cache
+def compiled_halves() -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """`Block.before` and `Block.after`, compiled: once for every layer and every trainer of the process, since the block
+    is an argument and its parameters are inputs of the graph."""
+    return torch.compile(Block.before, dynamic=False), torch.compile(Block.after, dynamic=False)
 
 
 @contextmanager
