@@ -40,10 +40,16 @@ def candidates(route_map: RouteMap) -> np.ndarray:
     Every other shot where any route leads ahead, earlier shots alone otherwise; the own shot where it was chosen.
     """
     counts = route_map.shot_counts()
+    return admissible(route_map) & (counts.sum(axis=1) > 0)[:, None]
+
+
+def admissible(route_map: RouteMap) -> np.ndarray:
+    """[S, S] bool: the same for every shot, those without a route included."""
+    counts = route_map.shot_counts()
     total = len(counts)
     allowed = np.tri(total, k=-1, dtype=bool) if route_map.causal else ~np.eye(total, dtype=bool)
     allowed |= np.eye(total, dtype=bool) & (np.diag(counts) > 0)
-    return allowed & (counts.sum(axis=1) > 0)[:, None]
+    return allowed
 
 
 def even_counts(route_map: RouteMap, counts_CC: np.ndarray) -> np.ndarray:

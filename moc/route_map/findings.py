@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from moc.route_map.counts import HUB, Chunk, candidates, dead_chunks, distances, head_entropy, hubs
+from moc.route_map.counts import HUB, Chunk, admissible, dead_chunks, distances, head_entropy, hubs
 from moc.route_map.graph import LONGEST, THRESHOLD, Loops, find_loops
 from moc.route_map.load import ALL, RouteMap, Selection, ShotInfo, shares
 
+MOST_FORGOTTEN = 6
+"""Forgotten names that are told in words; the data has all of them."""
 FORGOTTEN = 0.5
 """A name is forgotten when its shots get less than this part of what evenly spread routes would give them."""
 
@@ -56,7 +58,7 @@ class Report:
         """The findings, loops first."""
         return [
             *loop_sentences(self),
-            *(forgotten_sentence(found) for found in self.forgotten),
+            *_forgotten_sentences(self),
             *_chunk_sentences(self),
             *_spread_sentences(self),
         ]
@@ -101,9 +103,10 @@ def forgotten_names(route_map: RouteMap, counts_SS: np.ndarray, part: float = FO
     """Names of earlier shots whose shots get less than `part` of their even share of a later shot's routes.
 
     The even share is what those shots would get if the shot's routes were spread evenly over the chunks that it may
-    choose: the later in a story, the smaller it is, so one limit serves short and long stories.
+    choose: the later in a story, the smaller it is, so one limit serves short and long stories. A shot without any
+    route has forgotten them all.
     """
-    share, may, sizes = shares(counts_SS), candidates(route_map), np.diff(route_map.bounds)
+    share, may, sizes = shares(counts_SS), admissible(route_map), np.diff(route_map.bounds)
     found = []
     for i, shot in enumerate(route_map.shots):
         room = int(may[i] @ sizes)
@@ -141,6 +144,8 @@ def numbers(shots: Sequence[ShotInfo]) -> str:
 def loop_sentences(report: Report) -> list[str]:
     """Loops: a sentence a mutual pair, cycle of three or more, and component."""
     loops, shots, share = report.loops, report.route_map.shots, report.shares_SS
+    if not report.counts_SS.any():
+        return ["No routes: every shot attends itself and its text alone."]
     if not loops.components:
         why = ", and no route leads to a later shot, so there can be none" if report.route_map.causal else ""
         return [f"No loops: no shots give each other more than {percent(loops.threshold)} of their routes{why}."]
@@ -170,12 +175,23 @@ def loop_sentences(report: Report) -> list[str]:
 
 
 def forgotten_sentence(found: Forgotten) -> str:
-    """Shot 8 names mira; 2 % of its routes go to the shots that show her (evenly spread: 60 %)."""
+    """Shot 8 names mira; 2 % of its routes go to shots 1-4, which show mira (evenly spread: 60 %)."""
     verb = "show" if len(found.shown) > 1 else "shows"
     return (
         f"Shot {found.shot.title} names {found.name}; {percent(found.share)} of its routes "
-        f"go to {numbers(found.shown)}, which {verb} it (evenly spread: {percent(found.even)})."
+        f"go to {numbers(found.shown)}, which {verb} {found.name} (evenly spread: {percent(found.even)})."
     )
+
+
+def _forgotten_sentences(report: Report) -> list[str]:
+    """The worst of what was forgotten, in story order, and how much more there is."""
+    worst = sorted(report.forgotten, key=lambda found: found.share / found.even)[:MOST_FORGOTTEN]
+    said = [forgotten_sentence(found) for found in report.forgotten if found in worst]
+    left = len(report.forgotten) - len(said)
+    if left > 0:
+        noun = "name gets" if left == 1 else "names get"
+        said.append(f"{left} more {noun} less than half of the even share; the JSON has them all.")
+    return said
 
 
 def _chunk_sentences(report: Report) -> list[str]:
@@ -212,6 +228,8 @@ def _spread_sentences(report: Report) -> list[str]:
         text += f", {percent(ahead / total)} to later shots" if ahead else ""
         said.append(f"{text}; the farthest reach {far} {'shot' if far == 1 else 'shots'} back.")
     if np.isfinite(report.entropy).any():
+        if np.nanmin(report.entropy) == np.nanmax(report.entropy):
+            return said  # no head differs: the layout decides, or one choice serves all
         low = np.unravel_index(np.nanargmin(report.entropy), report.entropy.shape)
         high = np.unravel_index(np.nanargmax(report.entropy), report.entropy.shape)
         said.append(

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from moc.errors import InputError
+from moc.patterns import PATTERNS
 
 _NAME = re.compile(r"\{([^{}]+)\}")
 
@@ -252,6 +253,10 @@ def _notes(manifest: Mapping[str, Any] | None) -> list[str]:
     if manifest is None:
         return ["there is no manifest.json beside it: no names, no pictures, no check for what was forgotten."]
     notes = []
+    pattern = (manifest["storyboard"].get("attention") or {}).get("pattern") or "moc"
+    if pattern in PATTERNS and pattern != "moc":
+        fixed = "" if PATTERNS[pattern].kind == "chosen" else ": the layout decides its routes, no token chooses them"
+        notes.append(f"drawn with the attention pattern {pattern}{fixed}.")
     if manifest["status"] != "finished":
         notes.append("the run is not finished; shots that are missing have no routes.")
     if manifest["stale"]:

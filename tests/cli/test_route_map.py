@@ -87,6 +87,26 @@ def test_query(run: Path, tmp_path: Path) -> None:
         assert_fails(moc_here("route-map", run, "--query", query), 2, words)
 
 
+def test_a_query_leaves_nothing_undone(run: Path) -> None:
+    """What a query has no use for is refused before a story is drawn."""
+    for option in (("--step", "1"), ("--html", "a.html"), ("--fail-on-loops",), ("--diff", run)):
+        assert_fails(moc_here("route-map", run, "--query", "3:1:5,9", *option), 2, f"leave out {option[0]}.")
+    assert_fails(moc_here("route-map", run, "--query", "3:1:5,9", "--plot", "a.svg"), 2, "must end in one of .png")
+    story = run.parent / "tale.yaml"
+    assert_fails(moc_here("route-map", story, "--query", "3", "--out", run.parent / "never"), 2, "SHOT:FRAME:X,Y")
+    assert_fails(moc_here("route-map", story, "--diff", run.parent, "--out", run.parent / "never"), 2, "routing.npz")
+    assert not (run.parent / "never").exists()
+
+
+def test_settings_of_a_story(run: Path, tmp_path: Path) -> None:
+    story = run.parent / "tale.yaml"
+    said = moc_here("route-map", story, "--out", tmp_path / "a", "--set", "sampling.seed=9", "--steps", "1", "-q")
+    assert said.returncode == 0, shown(said)
+    overrides = json.loads((tmp_path / "a" / "manifest.json").read_text())["overrides"]
+    assert overrides == {"sampling.seed": "9", "sampling.steps": "1"}
+    assert_fails(moc_here("route-map", run, "--set", "sampling.seed=9"), 2, "are for a story")
+
+
 def test_checks(run: Path, tmp_path: Path) -> None:
     assert moc_here("route-map", run, "--fail-on-loops", "-q").returncode == 0
     loop = _copy(run, tmp_path / "loop", ahead=True)
@@ -119,6 +139,7 @@ def test_a_story_with_and_without_the_mask(run: Path, tmp_path: Path) -> None:
     assert_fails(moc_here(*other), 2, "--force")
     assert moc_here(*other, "--force", "-q").returncode == 0
     assert again.stdout.index("not causal") < again.stdout.index("Test tale, causal")
+    assert "Largest changes from causal to not causal" in again.stdout
 
 
 def test_mistakes(run: Path, tmp_path: Path) -> None:

@@ -91,8 +91,30 @@ def test_forgotten_names() -> None:
     assert one.share == pytest.approx(0.02)
     assert one.even == pytest.approx(2 / 3)
     said = " ".join(analyse(found).sentences())
-    assert "Shot 4 (s4) names mira; 2 % of its routes go to shots 1-2, which show it (evenly spread: 67 %)." in said
+    assert "Shot 4 (s4) names mira; 2 % of its routes go to shots 1-2, which show mira (evenly spread: 67 %)." in said
     assert forgotten_names(route_map(counts, [1] * 4, names), counts) == []
+
+
+def test_a_shot_without_routes_has_forgotten_everyone() -> None:
+    found = route_map(np.zeros((3, 3), int), [1] * 3, [("mira",), (), ("mira",)])
+    (one,) = forgotten_names(found, found.shot_counts())
+    assert (one.shot.number, one.share) == (3, 0)
+    assert analyse(found).sentences()[0] == "No routes: every shot attends itself and its text alone."
+
+
+def test_the_worst_of_many_forgotten_names_are_told() -> None:
+    """Shots 3 to 10 each name one that shot 1 showed, and give it so many hundredths of its even share."""
+    parts = [7, 3, 0, 5, 1, 6, 2, 4]
+    counts = np.zeros((10, 10), int)
+    counts[1, 0] = 1
+    for n, part in enumerate(parts, 2):
+        counts[n, :2] = part, 100 * n - part
+    names = [tuple("abcdefgh"), (), *((letter,) for letter in "abcdefgh")]
+    report = analyse(route_map(counts, [1] * 10, names))
+    assert [found.share / found.even for found in report.forgotten] == pytest.approx([n / 100 for n in parts])
+    *told, last = [sentence for sentence in report.sentences() if " name" in sentence]
+    assert [int(sentence.split()[1]) for sentence in told] == [n for n, part in enumerate(parts, 3) if part < 6]
+    assert last.startswith("2 more names get less than half")
 
 
 def test_names_of_later_shots_are_not_forgotten() -> None:

@@ -37,7 +37,7 @@ def test_causal_routes_close_no_loop(found: RouteMap, threshold: float) -> None:
     assert found.causal
     report = analyse(found, threshold=threshold)
     assert report.loops.components == report.loops.cycles == report.loops.mutual == ()
-    assert "can be none" in report.sentences()[0]
+    assert "can be none" in report.sentences()[0] or not found.cube.any()
 
 
 @QUICK
