@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
+import math
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,10 @@ CHOICES = 4
 """Chunks a token that the page keeps; with more, long stories would outgrow two megabytes."""
 PICTURES = 16
 """Small frames of a shot, one a chunk where it has no more than that."""
+MOST_COUNTS = 400_000
+"""Counts of shots that the page keeps at most; a longer story has fewer sliders."""
+KEPT = ((), (2,), (0,), (0, 2), (0, 1, 2))
+"""Axes of steps, layers and heads that are summed, the first that leaves few enough counts."""
 
 
 def write_html(report: Report, path: Path) -> None:
@@ -43,14 +49,16 @@ def page(report: Report) -> str:
 
 
 def page_data(report: Report) -> dict[str, Any]:
-    """What the page shows: arrays in base64, little-endian.
+    """What the page shows: arrays as gzip in base64, little-endian.
 
-    `cube`: uint32 `[steps, layers, S, S]`; `chunks`: uint8 `[C, C]`, 255 times the root of the share; `choices` of a
-    shot: `[T, rows, columns, n]` of a 16-bit chunk and 255 times its share of the token's choices.
+    `cube`: uint32 `[steps, layers, heads, S, S]`, an axis of one where it was summed; `chunks`: uint8 `[C, C]`, 255
+    times the root of the share; `choices` of a shot: `[T, rows, columns, n]` of a 16-bit chunk and 255 times its share
+    of the token's choices.
     """
     route_map = report.route_map
     steps, layers, heads = route_map.dims
-    cube = route_map.cube.sum(axis=2)
+    summed = next(axes for axes in KEPT if _counts(route_map, axes) <= MOST_COUNTS or axes == KEPT[-1])
+    cube = route_map.cube.sum(axis=summed, keepdims=True)
     if cube.max(initial=0) >= 2**32:
         cube = cube // (cube.max() // 2**31)
     shots, thumb = [], None
@@ -67,12 +75,12 @@ def page_data(report: Report) -> dict[str, Any]:
         "title": route_map.title or "Route map",
         "about": f"{len(shots)} shots, {route_map.num_chunks} chunks, {steps} steps, {layers} layers, {heads} heads",
         "shots": shots,
-        "dims": [steps, layers],
+        "dims": cube.shape[:3],
         "thumb": thumb,
         "threshold": report.loops.threshold,
         "bounds": route_map.bounds.tolist(),
-        "cube": _base64(cube.astype("<u4")),
-        "chunks": _base64(np.ceil(chunks).astype(np.uint8)),
+        "cube": _packed(cube.astype("<u4")),
+        "chunks": _packed(np.ceil(chunks).astype(np.uint8)),
         "findings": report.sentences(),
     }
 
@@ -86,8 +94,14 @@ def _choices(route_map: RouteMap, place: int) -> dict[str, Any]:
     part = np.ceil(255 * np.minimum(kept[..., 1] / total, 1)).astype(np.uint8)
     chunk = kept[..., 0]
     packed = np.stack([chunk % 256, chunk // 256, part], axis=-1).astype(np.uint8)
-    return {"choices": _base64(packed), "grid": list(packed.shape[:4])}
+    return {"choices": _packed(packed), "grid": list(packed.shape[:4])}
 
 
-def _base64(array: np.ndarray) -> str:
-    return base64.b64encode(np.ascontiguousarray(array).tobytes()).decode()
+def _counts(route_map: RouteMap, summed: tuple[int, ...]) -> int:
+    """How many counts are left when some axes are summed."""
+    kept = [n for axis, n in enumerate(route_map.dims) if axis not in summed]
+    return math.prod(kept) * len(route_map.shots) ** 2
+
+
+def _packed(array: np.ndarray) -> str:
+    return base64.b64encode(gzip.compress(np.ascontiguousarray(array).tobytes(), mtime=0)).decode()

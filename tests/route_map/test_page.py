@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gzip
 import json
 import re
 import shutil
@@ -42,6 +43,21 @@ def _data(page: str) -> dict[str, object]:
     return json.loads(match[1])
 
 
+def _counts(data: dict[str, object]) -> np.ndarray:
+    shots = len(data["shots"])  # type: ignore[arg-type]
+    raw = gzip.decompress(base64.b64decode(str(data["cube"])))
+    return np.frombuffer(raw, "<u4").reshape(*data["dims"], shots, shots)  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(("most", "dims"), [(1000, [10, 8, 1]), (300, [1, 8, 4]), (100, [1, 8, 1]), (5, [1, 1, 1])])
+def test_long_stories_have_fewer_sliders(most: int, dims: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_COUNTS", most)
+    found = _long_story(3, monkeypatch)
+    data = _data(pages.page(analyse(found)))
+    assert data["dims"] == dims
+    assert (_counts(data).sum(axis=(0, 1, 2)) == found.shot_counts()).all()
+
+
 def test_24_shots_stay_under_two_megabytes(monkeypatch: pytest.MonkeyPatch) -> None:
     page = pages.page(analyse(_long_story(24, monkeypatch)))
     assert len(page.encode()) < 2_000_000
@@ -54,8 +70,8 @@ def test_the_page_holds_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     found = _long_story(3, monkeypatch)
     report = analyse(found)
     data = _data(pages.page(report))
-    cube = np.frombuffer(base64.b64decode(str(data["cube"])), "<u4").reshape(10, 8, 3, 3)
-    assert (cube == found.cube.sum(axis=2)).all()
+    assert data["dims"] == [10, 8, 4]
+    assert (_counts(data) == found.cube).all()
     assert data["findings"] == report.sentences()
 
 
@@ -89,14 +105,20 @@ def test_in_a_browser(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         tab.on("pageerror", lambda error: errors.append(str(error)))
         tab.on("request", lambda request: requests.append(request.url))
         tab.goto((tmp_path / "map.html").as_uri())
+        tab.wait_for_selector("body[data-ready]")
         tab.hover("#map tbody tr:nth-child(4) td:nth-of-type(2)")
         counts = found.shot_counts()
         assert f"({counts[3, 1]:,}) to shot 2" in tab.inner_text("#tip")
         tab.evaluate("() => { const s = document.getElementById('layer'); s.value = 3; s.oninput(); }")
         tab.hover("#map tbody tr:nth-child(4) td:nth-of-type(1)")
         assert f"({found.cube[:, 2].sum(axis=(0, 1))[3, 0]:,}) to shot 1" in tab.inner_text("#tip")
+        tab.evaluate("() => { const s = document.getElementById('head'); s.value = 2; s.oninput(); }")
+        tab.hover("#map tbody tr:nth-child(4) td:nth-of-type(2)")
+        assert f"({found.cube[:, 2, 1].sum(axis=0)[3, 1]:,}) to shot 2" in tab.inner_text("#tip")
+        assert tab.inner_text("#head-said") == "2 of 4"
         tab.click(".strip:nth-child(3) button:nth-of-type(2)")
         tab.click("#frame", position={"x": 100, "y": 100})
+        tab.wait_for_selector("#chosen li")
         assert tab.locator("#chosen li").count() == pages.CHOICES
         assert 1 <= tab.locator("button.lit").count() <= pages.CHOICES
         tab.click(".strip:nth-child(1) button:nth-of-type(1)")
