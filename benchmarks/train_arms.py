@@ -16,6 +16,7 @@ import argparse
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import time
@@ -188,7 +189,7 @@ class Runner:
         todo = [arm for name, arm in self.plan.arms.items() if arm.after and name not in self.trained]
         work = sum(arm.config.steps * seconds.get(arm.name, usual) * self.args.scale for arm in todo)
         measured = sum(arm.measure for arm in todo) * SECONDS_TO_MEASURE * (not self.args.no_measure)
-        room = len(self.gpus) * (left - SECONDS_TO_START) - measured
+        room = self.args.overlap * len(self.gpus) * (left - SECONDS_TO_START) - measured
         scale = min(MOST_SCALE, max(0.05, room / work))
         print(f"{work:.0f} s of training, {room:.0f} s of room: steps are scaled by {scale:.2f}", flush=True)
         return {"scale": round(scale, 3), "work_seconds": work, "room_seconds": room}
@@ -259,6 +260,7 @@ def main() -> int:
     found.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     found.add_argument("--minutes", type=float, help="save and stop after about so long")
     found.add_argument("--fit", action="store_true", help="scale the arms' steps to what is left of --minutes")
+    found.add_argument("--overlap", type=float, default=1.0, help="for --fit: how much faster arms are side by side")
     found.add_argument("--scale", type=float, default=1.0, help="multiply all steps")
     found.add_argument("--no-time", action="store_true", help="don't time the steps first")
     found.add_argument("--no-measure", action="store_true")
@@ -267,6 +269,7 @@ def main() -> int:
     found.add_argument("--every", type=float, default=20, help="seconds between lines of progress")
     args = found.parse_args()
     args.began = time.monotonic()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
     plan = only(read_plan(args.plan), args.only)
     for name in plan.arms:
         (args.out / name).mkdir(parents=True, exist_ok=True)
