@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from moc.attention import flash, runs, varlen
+from moc.attention import flash, gathered, runs, varlen
 from moc.attention.call import Call, differentiable_once
 from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.portable import deterministic_algorithms
@@ -138,15 +138,23 @@ def backward(
     dout = torch.zeros_like(out) if dout is None else dout
     layout, scale = call.layout, call.scale
     with torch.autocast("cuda", enabled=False), deterministic_algorithms(call.deterministic):
-        if indices is not None and plans is not None:
+        if indices is None or plans is None:
+            dk, dv = _zeros(k, v)
+            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
+        elif gathered.takes_gradients(q, layout):
+            dk, dv = _zeros(k, v)
+            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
+            dq = gathered.add_gradients(q, k, v, dout, out, lse, dlse, dq, dk, dv, indices, plans, layout, scale)
+        else:
             delta = delta_of(out, dout, dlse)
             dk, dv = key_gradients(q, k, v, dout, lse, delta, indices.shape[-1], plans, layout, scale)
-        else:
-            dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
-        dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
-        if indices is not None and plans is not None:
+            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
             dq = dq_with_links(q, k, v, dout, lse, delta, dq, indices, plans, layout, scale)
     return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
+
+
+def _zeros(*like: Tensor) -> tuple[Tensor, ...]:
+    return tuple(torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in like)
 
 
 def _own_backward(

@@ -186,7 +186,7 @@ def dq_with_links(
     for where, plan in plans.parts:
         chosen = indices[where].contiguous()
         batch, heads, rows, links = chosen.shape
-        groups, count = batch * heads * chunks, batch * heads * rows
+        groups = batch * heads * chunks
         part = torch.empty(chosen.numel(), width, dtype=torch.float32, device=q.device)
         tile_edges, tile_group = plan.tile_edges, plan.tile_group
         if plan.tile != shape.M:
@@ -197,11 +197,18 @@ def dq_with_links(
             layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, rows, scale * LOG2E,
             W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
         )  # fmt: skip
-        kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
-            part, chosen, own_dq[where], dq[where], *_strides(own_dq, dq), count, heads, rows,
-            W=links, **_widths(q), R=ROWS, num_warps=4,
-        )  # fmt: skip
+        sum_queries(part, chosen, own_dq[where], dq[where])
     return dq
+
+
+def sum_queries(part: Tensor, indices: Tensor, own_dq: Tensor, dq: Tensor) -> None:
+    """Writes the query gradients of own part and links, [P, D] at their slots, to `dq` [b, h, Lq, D]."""
+    batch, heads, rows, links = indices.shape
+    count = batch * heads * rows
+    kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
+        part, indices, own_dq, dq, *_strides(own_dq, dq), count, heads, rows, W=links, **_widths(dq), R=ROWS,
+        num_warps=4,
+    )  # fmt: skip
 
 
 def key_gradients(

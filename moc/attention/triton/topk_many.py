@@ -1,9 +1,9 @@
 """Top-k of many candidates in two rounds, for hundreds to thousands of chunks.
 
-Candidates form groups of neighbours. The k groups with the highest maxima hold the k best candidates: a candidate of any
-other group is beaten by the maximum of each of those k groups, ties included, since ties go to the lowest rank in
-either round and groups stand in order of rank. So a row looks for k maxima among its groups, and for k among the members
-of those, instead of holding every candidate against the best so far.
+Candidates form groups of neighbours. The k groups with the highest maxima hold the k best candidates: a candidate of
+any other group is beaten by the maximum of each of those k groups, ties included, since ties go to the lowest rank in
+either round and groups stand in order of rank. So a row looks for k maxima among its groups, and for k among the
+members of those, instead of holding every candidate against the best so far.
 
 Scores wait in a scratch that the card's cache holds: programs are as many as run at once, and each takes one block of
 rows after another.
