@@ -89,9 +89,10 @@ def read_plan(path: Path) -> Plan:
     for name, given in values["arms"].items():
         for arm in _arms_of(name, given, path):
             arms[arm.name] = arm
-            if arm.after and arm.after not in arms:
-                raise ValueError(f"{path}: arm {name} comes after {arm.after!r}, which is no arm above it")
             _ = arm.config  # shows mistakes now
+    for name, arm in arms.items():
+        if arm.after and (arm.after not in arms or arms[arm.after].after):
+            raise ValueError(f"{path}: arm {name} comes after {arm.after!r}, which is no arm that comes first")
     return Plan(arms, values.get("at_once", 4), sizes)
 
 

@@ -270,7 +270,10 @@ def main() -> int:
     args = found.parse_args()
     args.began = time.monotonic()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
-    plan = only(read_plan(args.plan), args.only)
+    try:
+        plan = only(read_plan(args.plan), args.only)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
     for name in plan.arms:
         (args.out / name).mkdir(parents=True, exist_ok=True)
     runner = Runner(plan, args)

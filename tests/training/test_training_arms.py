@@ -76,7 +76,7 @@ def test_the_fine_tune_fits_the_shipped_weights() -> None:
     ("given", "words"),
     [
         ({"arm": {"config": "a.yaml", "seedz": 2}}, "unknown key 'seedz'"),
-        ({"arm": {"config": "a.yaml", "after": "base"}}, "comes after 'base', which is no arm above it"),
+        ({"arm": {"config": "a.yaml", "after": "base"}}, "comes after 'base', which is no arm that comes first"),
         ({"arm": {"config": "a.yaml", "set": {"pattern": "locl"}}}, "did you mean 'local'"),
         ({"arm": {"config": "a.yaml", "last": {"top_k": -1}}}, "top_k = -1"),
     ],
@@ -142,4 +142,4 @@ def test_a_plan_runs_and_goes_on(tmp_path: Path) -> None:
     with tarfile.open(tmp_path / "pack" / "results.tar.gz") as archive:
         assert {"summary.csv", "moc/log.csv", "moc/memory.json", "moc/config.yaml"} <= set(archive.getnames())
     with tarfile.open(tmp_path / "pack" / "weights-1.tar") as archive:
-        assert set(archive.getnames()) == {f"{name}/weights.safetensors" for name in ("base", "moc", "all")}
+        assert {f"{name}/weights.safetensors" for name in ("base", "moc", "all")} <= set(archive.getnames())
