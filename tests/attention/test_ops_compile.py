@@ -20,7 +20,9 @@ CONFIG = MoCConfig(chunk_tokens=16, top_k=2)
 @pytest.fixture(autouse=True)
 def fresh() -> Iterator[None]:
     torch._dynamo.reset()
-    yield
+    # off by default in older releases; sizes that only a layout tells need it
+    with torch._dynamo.config.patch(capture_dynamic_output_shape_ops=True):
+        yield
     torch._dynamo.reset()
 
 
