@@ -34,7 +34,7 @@ class Routes:
     def __init__(self, layers: int | None = None) -> None:
         self.layers = layers
         self.calls = 0
-        self._counts: dict[int, Tensor] = {}  # [H, C, C] of each layer
+        self._counts: dict[int, Tensor] = {}  # [H, C, C] int32 of each layer
         self._shots: dict[int, int] = {}  # shot number of each chunk; text chunks are 0 with their shots' captions
         self._text: set[int] = set()
 
@@ -67,13 +67,13 @@ class Routes:
         size = int(origin.max()) + 1
         kept = self._counts.get(layer)
         if kept is None or kept.shape[0] != counts.shape[0] or kept.shape[1] < size:
-            wider = torch.zeros(counts.shape[0], size, size, dtype=torch.int64)
+            wider = torch.zeros(counts.shape[0], size, size, dtype=torch.int32)  # half the memory of int64
             if kept is not None:
                 if kept.shape[0] != counts.shape[0]:
                     raise ValueError(f"layer {layer} had {kept.shape[0]} heads, and now {counts.shape[0]}")
                 wider[:, : kept.shape[1], : kept.shape[1]] = kept
             kept = self._counts[layer] = wider
-        kept[:, queries[:, None], origin[None, :]] += counts
+        kept[:, queries[:, None], origin[None, :]] += counts.to(kept.dtype)
 
     def counts(self) -> np.ndarray:
         """[layers, heads, C, C] int64 over the C video chunks of all that was seen, in stream order.
