@@ -22,9 +22,9 @@ _INK = (244, 240, 232)
 _QUIET = (168, 160, 152)
 _ACCENT = (232, 120, 84)
 _WIDEST = 1240  # pixels of all columns
-_CELL = 576  # pixels of one column at most
+_CELL, _TALLEST = 576, 432  # pixels of one picture at most
 _BAR, _GAP = 36, 8
-_SHEET_CELL = 224
+_SHEET_CELL, _SHEET_TALLEST, _SHEET_LABEL = 224, 168, 120
 _MARGIN = 24
 
 
@@ -45,11 +45,11 @@ class Grid:
     def of(count: int, size: tuple[int, int]) -> Grid:
         """For `count` pictures of (width, height) `size`: 2 by 2 for four, else up to three in a row."""
         columns = 2 if count in (2, 4) else min(count, 3)
-        width = min(_CELL, (_WIDEST - (columns + 1) * _GAP) // columns)
-        if width >= size[0]:
-            width = width // size[0] * size[0]  # whole pixels stay even
-        height = round(width * size[1] / size[0])
-        return Grid(columns, -(-count // columns), width // 2 * 2, height // 2 * 2)
+        widest = min(_CELL, (_WIDEST - (columns + 1) * _GAP) // columns)
+        scale = min(widest / size[0], _TALLEST / size[1])
+        scale = int(scale) if scale >= 1 else scale  # whole pixels stay even
+        width, height = (max(1, round(side * scale / 2)) * 2 for side in size)
+        return Grid(columns, -(-count // columns), width, height)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -125,27 +125,29 @@ def sheet(runs: Mapping[str, Footage], title: str) -> Image.Image:
     if not runs:
         raise ValueError("a comparison needs at least one run, got none")
     first = next(iter(runs.values()))
-    height = round(_SHEET_CELL * first.size[1] / first.size[0])
+    scale = min(_SHEET_CELL / first.size[0], _SHEET_TALLEST / first.size[1])
+    size = (max(1, round(first.size[0] * scale)), max(1, round(first.size[1] * scale)))
+    height, stride = size[1], max(size[0], _SHEET_LABEL) + _GAP
     names = [f"{number}  {shot_id}" for number, shot_id in first.ids.items()]
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     side = min(180, round(max(measure.textlength(name, font(18, name)) for name in names)) + 16)
     head = _MARGIN + (44 if title else 0) + _BAR
-    width = 2 * _MARGIN + side + len(runs) * (_SHEET_CELL + _GAP) - _GAP
+    width = 2 * _MARGIN + side + len(runs) * stride - _GAP
     page = Image.new("RGB", (width, head + len(names) * (height + _GAP) - _GAP + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(page)
     if title:
         draw.text((_MARGIN, _MARGIN - 4), fit(draw, title, font(28, title), width - 2 * _MARGIN), _INK, font(28, title))
     for column, label in enumerate(runs):
-        left = _MARGIN + side + column * (_SHEET_CELL + _GAP)
-        _label(draw, label, (left + 2, head - _BAR // 2), _SHEET_CELL - 4)
+        left = _MARGIN + side + column * stride
+        _label(draw, label, (left + 2, head - _BAR // 2), stride - _GAP - 4)
     for row, (number, name) in enumerate(zip(first.ids, names, strict=True)):
         top = head + row * (height + _GAP)
         text = fit(draw, name, font(18, name), side - 8)
         draw.text((_MARGIN, top + height // 2), text, _QUIET, font(18, text), anchor="lm")
         for column, run in enumerate(runs.values()):
             if (shot := run.get(number)) is not None:
-                picture = resized(shot[len(shot) // 2], (_SHEET_CELL, height))
-                page.paste(picture, (_MARGIN + side + column * (_SHEET_CELL + _GAP), top))
+                picture = resized(shot[len(shot) // 2], size)
+                page.paste(picture, (_MARGIN + side + column * stride, top))
     return page
 
 
