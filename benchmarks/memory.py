@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from memory_tables import plot_cost, print_tables
 
+from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.planning import STEPS
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.config import MoCConfig
@@ -91,12 +92,16 @@ def measure(args: argparse.Namespace) -> dict[str, Any]:
         result.rows.to_csv(args.save, index=False)
         if result.motion is not None:
             result.motion.to_csv(args.save.with_suffix(".motion.csv"), index=False)
-    source = {
+    return {**report(experiment, result), "source": source_of(args, model)}
+
+
+def source_of(args: argparse.Namespace, model: PocketDiT) -> dict[str, Any]:
+    """What numbers were measured with."""
+    return {
         "weights": args.weights.name, "weights_sha256": fingerprint(args.weights), "torch": torch.__version__,
         "device": torch.cuda.get_device_name(args.device) if args.device.startswith("cuda") else args.device,
         "guidance": model.config.guidance if args.guidance is None else args.guidance,
     }  # fmt: skip
-    return {**report(experiment, result), "source": source}
 
 
 class Progress:
