@@ -76,6 +76,12 @@ def test_opcheck_of_pool_route_and_mask() -> None:
     torch.library.opcheck(torch.ops.moc.allowed, (q[:, :, 3:9], k, v, None, handle, settings_, 3, 9))
 
 
+@pytest.mark.parametrize("name", ["pool", "route", "allowed", "attend", "attend_backward"])
+def test_no_compiler_captures_an_operator(name: str) -> None:
+    """A replayed CUDA graph would not read the handle."""
+    assert torch.Tag.cudagraph_unsafe in getattr(torch.ops.moc, name).default.tags
+
+
 @settings(max_examples=25, deadline=None)
 @given(cases(), st.data())
 def test_operators_give_the_bits_of_the_eager_path(case: tuple[TokenLayout, MoCConfig], data: st.DataObject) -> None:

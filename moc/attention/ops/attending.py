@@ -9,6 +9,7 @@ from torch import Tensor
 
 from moc.attention import checks, fused, portable, reference
 from moc.attention.call import ONCE, Call
+from moc.attention.ops.making import operator
 from moc.config import MoCConfig
 from moc.handles import handle_for, layout_of
 from moc.layout import TokenLayout
@@ -46,7 +47,7 @@ def attend(
     return out, lse
 
 
-@torch.library.custom_op("moc::attend", mutates_args=())
+@operator("attend")
 def attend_op(
     q: Tensor,
     k: Tensor,
@@ -90,7 +91,7 @@ def _(
     return torch.empty_like(q), q.new_empty(q.shape[:3], dtype=torch.promote_types(q.dtype, torch.float32))
 
 
-@torch.library.custom_op("moc::attend_backward", mutates_args=())
+@operator("attend_backward")
 def backward_op(
     dout: Tensor | None,
     dlse: Tensor | None,
@@ -175,7 +176,7 @@ def allowed(
     return allowed_op(*inputs, indices, handle_for(q_BHLD, layout), config.encoded, start, stop)
 
 
-@torch.library.custom_op("moc::allowed", mutates_args=())
+@operator("allowed")
 def allowed_op(
     q: Tensor,
     k: Tensor,

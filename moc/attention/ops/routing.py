@@ -7,6 +7,7 @@ from torch import Tensor
 
 from moc import recording, routing
 from moc.attention import patterns
+from moc.attention.ops.making import operator
 from moc.attention.patterns import moc_uniform
 from moc.candidates import Candidates
 from moc.config import MoCConfig
@@ -29,7 +30,7 @@ def pool(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | Non
     return pool_op(k_BHLD.detach(), handle_for(k_BHLD, layout), start, stop, chunks)
 
 
-@torch.library.custom_op("moc::pool", mutates_args=())
+@operator("pool")
 def pool_op(k: Tensor, layout: Tensor, start: int | None, stop: int | None, chunks: int) -> Tensor:
     """[B, H, chunks, D] descriptors of tokens start:stop; `chunks` is -1 where only the layout knows."""
     return routing.pooled(k, layout_of(layout), _span(start, stop)).contiguous()
@@ -90,7 +91,7 @@ def width_of(layout: TokenLayout, config: MoCConfig, seed: int | None) -> int:
     return _UNKNOWN if torch.compiler.is_compiling() else width * moc_uniform.most_pieces(layout)
 
 
-@torch.library.custom_op("moc::route", mutates_args=())
+@operator("route")
 def route_op(
     q: Tensor,
     k: Tensor | None,
