@@ -1,18 +1,20 @@
 """Profiles for the documentation, one after another, on the best device here; what fails is said and the rest goes on.
 
-    python benchmarks/profile_runs.py OUT [--only growth,single] [--limit 3] [--quick]
+    python benchmarks/profile_runs.py OUT [--only growth,single] [--limit 3] [--minutes 5] [--quick]
     python benchmarks/profile_runs.py --plot OUT/growth.json growth.png
 
-Writes OUT/NAME.json and OUT/NAME.md for every run and prints the tables. Needs torch and numpy alone; plots need
-matplotlib and can be drawn from the .json elsewhere.
+Writes OUT/NAME.json and OUT/NAME.md for every run and prints the tables. Every run is a process of its own, so that
+one that breaks the device leaves the others alone; what does not end within --minutes in all is stopped or left out.
+Needs torch and numpy alone; plots need matplotlib and can be drawn from the .json elsewhere.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import subprocess
+import sys
 import time
-import traceback
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from moc.profile.save import markdown
 # name: preset, model, options
 RUNS: dict[str, tuple[str | None, str | None, dict[str, Any]]] = {
     "growth": ("paper-multi-shot", None, {"shots": "1,2,4,8,16,32,64", "heads": 3}),
-    "growth_backward": ("paper-multi-shot", None, {"shots": "1,2,4,8,16", "heads": 3, "backward": True}),
+    "growth_backward": ("paper-multi-shot", None, {"shots": "1,2,4,8", "heads": 3, "backward": True}),
     "single": ("paper-single-shot", None, {"heads": 24}),
     "wan_attention": ("wan", None, {}),
     "wan_step": ("paper-multi-shot", "wan-2.1-1.3b", {"shots": "1,8", "limit_s": 30.0}),
@@ -64,8 +66,10 @@ def main() -> None:
     parser.add_argument("out", type=Path, nargs="?", help="folder for the results")
     parser.add_argument("--only", help="some of " + ", ".join(RUNS))
     parser.add_argument("--limit", type=float, default=3.0, help="skip passes that take longer, in seconds")
+    parser.add_argument("--minutes", type=float, default=5.0, help="for all runs together")
     parser.add_argument("--quick", action="store_true", help="toy sizes, to see that it works")
     parser.add_argument("--plot", type=Path, nargs=2, metavar=("JSON", "PICTURE"), help="draw a result and stop")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)  # one run, in this process
     args = parser.parse_args()
     if args.plot:
         from moc.profile.plot import draw
@@ -74,14 +78,32 @@ def main() -> None:
         return
     if args.out is None:
         parser.error("name a folder for the results")
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    names = args.only.split(",") if args.only else list(QUICK if args.quick else RUNS)
+    known = QUICK if args.quick else RUNS
+    names = args.only.split(",") if args.only else list(known)
+    if unknown := [name for name in names if name not in known]:
+        parser.error(f"unknown runs {', '.join(unknown)}, known are {', '.join(known)}")
+    if args.here:
+        run(names[0], args.quick, args.limit, "cuda" if torch.cuda.is_available() else "cpu", args.out)
+        return
+    until = time.monotonic() + 60 * args.minutes
     for name in names:
-        try:
-            run(name, args.quick, args.limit, device, args.out)
-        except Exception:
-            print(f"\n{name} failed:", flush=True)
-            traceback.print_exc()
+        started(name, args.out, [f"--limit={args.limit}", *(["--quick"] if args.quick else [])], until)
+
+
+def started(name: str, out: Path, options: list[str], until: float) -> None:
+    """One run in a process of its own, ended when the time is up."""
+    left = until - time.monotonic()
+    if left < 5:
+        print(f"\n{name}: left out, the time is up", flush=True)
+        return
+    command = [sys.executable, __file__, str(out), "--here", "--only", name, *options]
+    try:
+        code = subprocess.run(command, timeout=left).returncode
+    except subprocess.TimeoutExpired:
+        print(f"\n{name}: stopped, the time is up", flush=True)
+        return
+    if code:
+        print(f"\n{name} failed with exit code {code}", flush=True)
 
 
 if __name__ == "__main__":
