@@ -14,6 +14,7 @@ import torch
 from moc.errors import InputError
 from moc.flops import count
 from moc.profile import base_settings, make_settings, measure, parts, profile, timing
+from moc.profile.columns import GROUPS
 from moc.profile.paper import paper_report
 from moc.profile.parts import PARTS, part_times
 from moc.profile.plot import draw
@@ -284,3 +285,10 @@ def test_the_paper_as_audited() -> None:
     for row in report["tables"]:
         if row["table"] > 1:
             assert abs(row["sparsity_formula"] - row["sparsity_printed"]) < 0.01
+
+
+def test_the_documentation_names_every_column() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "profile.md").read_text()
+    row = profile(toy(measure=False))["rows"][0]
+    parts = {part for names in GROUPS.values() for part in names or ()}
+    assert [name for name in (*row, *sorted(parts)) if f"`{name}`" not in text] == []
