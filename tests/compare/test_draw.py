@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from moc.compare.footage import open_run
 from moc.compare.gauge import gauged
 from moc.compare.report import run_labels, runs_folder
 from moc.errors import InputError
+from moc.metrics import vbench
 from moc.metrics.catalogue import choose
 from moc.metrics.psnr import psnr
 from moc.run import Listener, Request, render
@@ -195,3 +197,27 @@ def test_a_run_of_generate_has_no_note(tmp_path: Path) -> None:
     job = fake_job(tmp_path)
     render(Request(job.story, job.story_path, tmp_path / "run"))
     assert gauged(tmp_path / "run", [1, 2]) == {"peak_memory_mib": None, "step_seconds": None}
+
+
+def test_vbench_gets_videos_and_gives_values(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every run's video and clips are handed over, and each value goes to the arm and seed it was measured of."""
+    asked: dict[str, vbench.Material] = {}
+
+    def measure(
+        materials: Mapping[str, vbench.Material], weights: Path, names: Sequence[str], device: str
+    ) -> dict[str, dict[str, float]]:
+        asked.update(materials)
+        assert (weights, names) == (tmp_path, ["dynamic_degree"])
+        return {key: {"vbench_dynamic_degree": index / 10} for index, key in enumerate(materials)}
+
+    monkeypatch.setattr(vbench, "check", lambda weights, names: None)
+    monkeypatch.setattr(vbench, "measure", measure)
+    job = fake_job(tmp_path, seeds=2)
+    told, _ = compare_story(job, metrics=choose("vbench_dynamic_degree"), vbench_weights=tmp_path)
+    assert all(one.video.is_file() and len(one.clips) == 2 for one in asked.values())
+    assert all(clip.is_file() for one in asked.values() for clip in one.clips)
+    found = [[arm["per_seed"][seed]["vbench_dynamic_degree"] for seed in ("7", "8")] for arm in told["arms"]]
+    assert found == [[0, 0.2], [0.1, 0.3]], "seeds are outermost"
+    assert told["arms"][1]["values"]["vbench_dynamic_degree"] == pytest.approx(0.2)
+    with pytest.raises(InputError, match="asks for no VBench metric"):
+        compare_story(job, metrics=FEW, vbench_weights=tmp_path)
