@@ -105,6 +105,7 @@ class Runner:
                 continue
             command = self._train(arm, left) if kind == "train" else self._measure(arm)
             environment = {**os.environ, "PYTHONPATH": str(HERE.parent), "OMP_NUM_THREADS": str(self.args.threads)}
+            environment.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "4")  # every process keeps so many at hand
             if gpu is not None:
                 environment["CUDA_VISIBLE_DEVICES"] = str(gpu)
             with (self.out / arm.name / f"{kind}.txt").open("ab") as said:
