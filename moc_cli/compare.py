@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from moc_cli import options
 from moc_cli.console import NUMBER
-from moc_cli.options import parse_overrides
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,23 +73,15 @@ def compare(
         typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps a shot.", rich_help_panel=_STORY),
     ] = None,
     overrides: Annotated[
-        list[str] | None,
-        typer.Option("--set", "-s", metavar="KEY=VALUE", help="Override a value of the story in every arm; repeatable.",
-                     rich_help_panel=_STORY),
+        list[str] | None, options.overrides(_STORY, "Override a value of the story in every arm")
     ] = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Where to write (default: runs/compare-<name>).",
                      rich_help_panel=_STORY),
     ] = None,
-    force: Annotated[
-        bool, typer.Option("--force", help="Throw away other runs that lie there.", rich_help_panel=_STORY)
-    ] = False,
-    device: Annotated[
-        str,
-        typer.Option("--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.",
-                     rich_help_panel=_STORY),
-    ] = "auto",
+    force: Annotated[bool, options.force(_STORY, "Throw away other runs that lie there.")] = False,
+    device: Annotated[str, options.device(_STORY)] = "auto",
     metrics: Annotated[
         str | None,
         typer.Option("--metrics", metavar="NAMES", help="world, light, agreement, vbench, or single metrics.",
@@ -110,9 +102,7 @@ def compare(
         typer.Option("--stories", metavar=NUMBER, help="Stories of the benchmark (2 short ones; 256 on a GPU).",
                      rich_help_panel=_SUITE),
     ] = None,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_SHOW)
-    ] = False,
+    as_json: Annotated[bool, options.as_json(_SHOW)] = False,
     save: Annotated[
         Path | None,
         typer.Option("--save", metavar="FILE", help="Save as .csv, .json, .parquet or .md.", rich_help_panel=_SHOW),
@@ -121,9 +111,7 @@ def compare(
         Path | None,
         typer.Option("--html", metavar="FILE", help="Write a page with the videos inside.", rich_help_panel=_SHOW),
     ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_SHOW)
-    ] = False,
+    quiet: Annotated[bool, options.quiet(_SHOW)] = False,
 ) -> None:  # fmt: skip
     """Put attention patterns, weights or runs side by side."""
     from moc.compare.save import check_save
@@ -206,7 +194,7 @@ def _job(
     from moc.storyboard import load_storyboard
 
     arms = make_arms(attention, weights)
-    changes = parse_overrides(overrides)
+    changes = options.parse_overrides(overrides)
     if "sampling.seed" in changes:
         raise InputError("--set sampling.seed: name the first seed with --seed.")
     for key, value in (("sampling.mode", mode), ("sampling.steps", steps)):

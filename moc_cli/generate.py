@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from moc_cli import options
 from moc_cli.console import NUMBER
-from moc_cli.options import parse_overrides
 
 if TYPE_CHECKING:
     from moc.run import Request
@@ -37,18 +37,11 @@ def generate(
         Path | None,
         typer.Option("--out", "-o", metavar="FOLDER", help="Run folder (default: runs/<story>).", rich_help_panel=_RUN),
     ] = None,
-    device: Annotated[
-        str,
-        typer.Option(
-            "--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.", rich_help_panel=_RUN
-        ),
-    ] = "auto",
+    device: Annotated[str, options.device(_RUN)] = "auto",
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with what FOLDER holds.", rich_help_panel=_RUN)
     ] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Throw away the run that FOLDER holds.", rich_help_panel=_RUN)
-    ] = False,
+    force: Annotated[bool, options.force(_RUN, "Throw away the run that FOLDER holds.")] = False,
     model: Annotated[
         str | None,
         typer.Option("--model", metavar="NAME", help="Model name or .safetensors file.", rich_help_panel=_STORY),
@@ -68,13 +61,7 @@ def generate(
         int | None,
         typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps a shot.", rich_help_panel=_STORY),
     ] = None,
-    overrides: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", "-s", metavar="KEY=VALUE", help="Override a value of the story by its dotted key; repeatable.",
-            rich_help_panel=_STORY,
-        ),
-    ] = None,
+    overrides: Annotated[list[str] | None, options.overrides(_STORY)] = None,
     shots: Annotated[
         str | None,
         typer.Option("--shots", metavar="3,5-6,9-", help="Draw these shots (again), keep the rest.",
@@ -109,17 +96,13 @@ def generate(
         bool,
         typer.Option("--dry-run", help="Show shots, sizes and understood words; draw nothing.", rich_help_panel=_SHOW),
     ] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="Print the result as one JSON object.", rich_help_panel=_SHOW)
-    ] = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing but errors.", rich_help_panel=_SHOW)
-    ] = False,
+    as_json: Annotated[bool, options.as_json(_SHOW)] = False,
+    quiet: Annotated[bool, options.quiet(_SHOW)] = False,
 ) -> None:  # fmt: skip
     """Turn a story into a video."""
     from moc.storyboard import load_storyboard
 
-    changes = parse_overrides(overrides)
+    changes = options.parse_overrides(overrides)
     for key, value in (("model", model), ("sampling.mode", mode), ("sampling.steps", steps)):
         if value is not None:
             changes[key] = str(value)
