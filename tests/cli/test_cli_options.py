@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from moc_testing import assert_fails, moc_here
 
+from moc_cli.compare import compare
 from moc_cli.doctor import doctor
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
@@ -20,7 +21,7 @@ from moc_cli.route_map import route_map
 from moc_cli.schema import schema
 from moc_cli.train import train
 
-VERBS = ["generate", "profile", "route-map", "train", "schema", "import", "doctor"]
+VERBS = ["generate", "profile", "route-map", "compare", "train", "schema", "import", "doctor"]
 
 OPTIONS = {
     generate: [
@@ -39,6 +40,11 @@ OPTIONS = {
         "RUN|STORY.yaml", "--step", "--layer", "--head", "--query", "--diff", "--threshold", "--longest",
         "--fail-on-loops", "--fail-on-forgotten", "--causal/--no-causal", "--steps", "--set -s", "--out -o", "--force",
         "--device", "--plot", "--html", "--save", "--json", "--quiet -q",
+    ],
+    compare: [
+        "STORY.yaml | RUN RUN...", "--attention -a", "--weights", "--reference", "--seeds", "--seed", "--mode", "--steps",
+        "--set -s", "--out -o", "--force", "--device", "--metrics", "--vbench", "--suite", "--stories", "--json",
+        "--save", "--html", "--quiet -q",
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
