@@ -42,9 +42,9 @@ OPTIONS = {
         "--device", "--plot", "--html", "--save", "--json", "--quiet -q",
     ],
     compare: [
-        "STORY.yaml | RUN RUN...", "--attention -a", "--weights", "--reference", "--seeds", "--seed", "--mode", "--steps",
-        "--set -s", "--out -o", "--force", "--device", "--metrics", "--vbench", "--suite", "--stories", "--json",
-        "--save", "--html", "--quiet -q",
+        "STORY.yaml | RUN RUN...", "--attention -a", "--weights", "--reference", "--seeds", "--seed", "--mode",
+        "--steps", "--set -s", "--out -o", "--force", "--device", "--metrics", "--vbench", "--suite", "--stories",
+        "--json", "--save", "--html", "--quiet -q",
     ],
     schema: ["--out -o", "--force"],
     import_: ["FILE", "--out -o", "--force"],
