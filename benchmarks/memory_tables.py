@@ -7,7 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moc.metrics.memory import OPEN as _OPEN
+
 if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
     from rich.table import Table
 
 Found = dict[str, Any]
@@ -155,26 +159,66 @@ def markdown(rows: Sequence[Sequence[str]]) -> str:
     return "\n".join(f"| {line} |" for line in lines)
 
 
-def plot_cost(runs: Sequence[tuple[str, Found]], path: Path) -> None:
-    """Draw seconds, FLOPs and bytes a shot against the shot's number, one line a run."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+def plot_recall(runs: Sequence[tuple[str, Found]], path: Path) -> None:
+    """Draw recall against the gap, people and places apart, one line a run with its interval, and chance."""
+    figure, panels = _figure(2)
+    for axes, (owner, title) in zip(panels, (("character", "people"), ("place", "places")), strict=True):
+        for label, found in runs:
+            part = found["means"][owner]
+            gaps = [gap for gap, value in part["recall_by_gap"].items() if value is not None]
+            values = [part["recall_by_gap"][gap] for gap in gaps]
+            (line,) = axes.plot([int(gap) for gap in gaps], values, label=label, linewidth=1.6, marker=".")
+            intervals = [part["recall_interval_by_gap"][gap] for gap in gaps]
+            known = [(int(g), *i) for g, i in zip(gaps, intervals, strict=True) if None not in i]
+            if known:
+                axes.fill_between(*zip(*known, strict=True), color=line.get_color(), alpha=0.15, linewidth=0)
+        levels = [p["chance"] for n, p in runs[0][1]["attributes"].items() if n in _OPEN[owner] and p["chance"]]
+        if levels:
+            axes.axhline(sum(levels) / len(levels), color="grey", linestyle=":", linewidth=1.2, label="chance")
+        axes.set_title(f"recall of {title}", fontsize=10)
+        axes.set_xlabel("shots since last seen")
+        axes.set_ylim(0, 1)
+    figure.axes[0].legend(frameon=False, fontsize=8)
+    _save(figure, path)
 
-    figure = Figure(figsize=(11, 3.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    panels = (
-        ("seconds", "seconds a shot", 1.0),
+
+def plot_cost(runs: Sequence[tuple[str, Found]], path: Path) -> None:
+    """Draw seconds, FLOPs and bytes a shot against the shot's number, one line a run.
+
+    Shots that are planted in all stories cost nothing and are left out.
+    """
+    wanted = (
+        ("seconds", "seconds a shot and story", 1.0),
         ("flops", "TFLOP a shot", 1e12),
-        ("read_bytes", "MiB read a shot", 2**20),
+        ("read_bytes", "MiB of keys in play", 2**20),
+        ("peak_bytes", "GiB at most, whole batch", 2**30),
     )
-    for axes, (key, title, unit) in zip(figure.subplots(1, 3), panels, strict=True):
+    shown = [panel for panel in wanted if any(c[panel[0]] for _, found in runs for c in found["cost"])]
+    figure, panels = _figure(len(shown))
+    for axes, (key, title, unit) in zip(panels, shown, strict=True):
         for label, found in runs:
             points = [(c["shot"], c[key] / unit) for c in found["cost"] if c["flops"] and c[key] is not None]
-            axes.plot(*zip(*points, strict=True), label=label or None, linewidth=1.6)
+            if points:
+                axes.plot(*zip(*points, strict=True), label=label or None, linewidth=1.6)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("shot")
         axes.set_ylim(bottom=0)
-        axes.spines[["top", "right"]].set_visible(False)
     if any(label for label, _ in runs):
         figure.axes[0].legend(frameon=False, fontsize=8)
-    figure.savefig(path, dpi=140, metadata={"Software": None} if path.suffix == ".png" else None)
+    _save(figure, path)
+
+
+def _figure(panels: int) -> tuple[Figure, list[Axes]]:
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4.2 * panels, 3.4), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, panels, squeeze=False)[0])
+    for one in axes:
+        one.spines[["top", "right"]].set_visible(False)
+    return figure, axes
+
+
+def _save(figure: Figure, path: Path) -> None:
+    figure.savefig(path, dpi=120, metadata={"Software": None} if path.suffix == ".png" else None)
