@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moc.backbones.pocket.weights import SHIPPED, read_config
+from moc.errors import InputError
 from moc.metrics.metric import Metric
 
 if TYPE_CHECKING:
+    from moc.backbones.pocket.config import PocketConfig
     from moc.config import MoCConfig
-    from moc.profile import Settings
     from moc.storyboard import Storyboard
 
 SPARSITY = Metric(
@@ -43,28 +45,35 @@ COSTS = (SPARSITY, PAST, GFLOP, STEP_SECONDS, SECONDS, MEMORY)
 
 
 def counted(story: Storyboard) -> dict[str, float]:
-    """Costs of a story of the built-in model that are known before it is drawn. Imports torch."""
-    from moc.profile import base_settings
+    """Costs of a story of the built-in network that are known before it is drawn; of its weights' own size.
 
-    return _counted(base_settings(None, "pocket", story))
+    Empty where these weights are no longer there, as may be for runs of long ago. Imports torch.
+    """
+    from moc.backbones.pocket.planning import attention_of, cut_into_pieces
 
-
-def counted_stream(config: MoCConfig, shots: int, latent_frames: int) -> dict[str, float]:
-    """The same for a stream of equal shots."""
-    from moc.profile import base_settings
-
-    usual = base_settings("pocket", "pocket", None)
-    size = replace(usual.geometry, frames=latent_frames)
-    return _counted(replace(usual, config=config, geometry=size, shots=(shots,)))
+    try:
+        size = read_config(weights_of(story.model))
+    except InputError:
+        return {}
+    return counted_stream(size, attention_of(story), [piece.frames for piece in cut_into_pieces(story, size)])
 
 
-def _counted(settings: Settings) -> dict[str, float]:
+def counted_stream(size: PocketConfig, config: MoCConfig, frames: Sequence[int]) -> dict[str, float]:
+    """The same of shots of so many latent frames each."""
+    from moc.attention.patterns import fitted
     from moc.flops import count, flops
+    from moc.layout import Shot, TokenLayout
 
-    counts = count(settings.layout(settings.shots[0]), settings.config)
-    size = settings.geometry
+    shots = [Shot(size.caption_tokens, n, size.tokens_per_frame) for n in frames]
+    layout = TokenLayout.from_shots(global_text=size.global_tokens, shots=shots, chunk_tokens=config.chunk_tokens)
+    counts = count(fitted(layout, config), config)
     cost = flops(counts, size.head_dim, heads=size.heads, layers=size.layers)
     return {PAST.key: counts.sparsity_causal, GFLOP.key: cost.total / 1e9}
+
+
+def weights_of(model: str) -> Path:
+    """The file behind a story's `model`, where that is the built-in network: the shipped weights, or those named."""
+    return SHIPPED if model == "pocket" else Path(model)
 
 
 def measured(manifest: Mapping[str, Any]) -> dict[str, float | None]:

@@ -13,8 +13,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moc.backbones.pocket.weights import read_config
 from moc.compare.arms import Arm, make_arms, reference_of
-from moc.compare.costs import counted_stream
+from moc.compare.costs import counted_stream, weights_of
 from moc.compare.memory_columns import COLUMNS, LEAST, OWNERS, values
 from moc.compare.save import check_out
 from moc.errors import InputError
@@ -112,7 +113,8 @@ def compare_memory(
         told[arm.label], rows[arm.label] = _arm(asked, arm, configs[arm.label], weights[arm.label], device, say)
     arms = []
     for arm in asked.arms:
-        costs = counted_stream(configs[arm.label], asked.shots or 0, asked.latent_frames or 0)
+        size = read_config(weights[arm.label])
+        costs = counted_stream(size, configs[arm.label], [asked.latent_frames or 0] * (asked.shots or 0))
         pattern = configs[arm.label].pattern
         info = {"label": arm.label, "pattern": pattern, "model": weights[arm.label].stem, "chance": None}
         against = None if arm.label == held else _differences(rows[arm.label], rows[held], asked.stories or 0)
@@ -160,11 +162,8 @@ def _config(arm: Arm) -> MoCConfig:
 
 
 def _weights(arm: Arm) -> Path:
-    from moc.backbones.pocket.weights import SHIPPED, read_config
-
-    name = arm.changes.get("model", "pocket")
-    path = SHIPPED if name == "pocket" else Path(name)
-    read_config(path)
+    path = weights_of(arm.changes.get("model", "pocket"))
+    read_config(path)  # refuses what is no model of the built-in kind
     return path
 
 

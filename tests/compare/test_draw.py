@@ -221,3 +221,24 @@ def test_vbench_gets_videos_and_gives_values(tmp_path: Path, monkeypatch: pytest
     assert told["arms"][1]["values"]["vbench_dynamic_degree"] == pytest.approx(0.2)
     with pytest.raises(InputError, match="asks for no VBench metric"):
         compare_story(job, metrics=FEW, vbench_weights=tmp_path)
+
+
+def test_costs_are_those_of_the_weights_own_size(tmp_path: Path) -> None:
+    """Twice the layers are twice the attention; the shipped size is counted as `moc profile` counts it."""
+    from moc.backbones.pocket.config import PocketConfig
+    from moc.backbones.pocket.weights import SHIPPED
+    from moc.compare.costs import counted, counted_stream
+    from moc.config import MoCConfig
+    from moc.flops import count, flops
+    from moc.profile import base_settings
+
+    config = MoCConfig.preset("pocket")
+    one, two = (counted_stream(PocketConfig(layers=n), config, [3, 4, 5])["attention_gflop"] for n in (2, 4))
+    assert two == pytest.approx(2 * one)
+    board = fake_job(tmp_path, model="pocket").story
+    told = base_settings(None, "pocket", board)
+    cost = flops(count(told.layout(told.shots[0]), told.config), told.geometry.head_dim, heads=told.geometry.heads,
+                 layers=told.geometry.layers)  # fmt: skip
+    if SHIPPED.is_file():
+        assert counted(board)["attention_gflop"] == pytest.approx(cost.total / 1e9)
+    assert counted(board.overridden({"model": "gone.safetensors"})) == {}
