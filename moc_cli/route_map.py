@@ -233,9 +233,14 @@ def _draw(
     from moc.run import Request, render
     from moc_cli.progress import RenderProgress
 
-    request = Request(story=board, story_path=str(source), out=folder, overrides=changes, device=device, force=force)
-    with RenderProgress(quiet) as progress:
-        render(request, progress)
+    request = Request(
+        story=board, story_path=str(source), out=folder, overrides=changes, device=device, force=force, resume=not force
+    )  # fmt: skip
+    try:
+        with RenderProgress(quiet) as progress:
+            render(request, progress)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt("Stopped; the same command goes on.") from stop
     return folder
 
 

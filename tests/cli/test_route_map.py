@@ -107,6 +107,23 @@ def test_settings_of_a_story(run: Path, tmp_path: Path) -> None:
     assert_fails(moc_here("route-map", run, "--set", "sampling.seed=9"), 2, "are for a story")
 
 
+def test_a_story_that_was_interrupted_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from moc_cli.progress import RenderProgress
+
+    def stop(self: RenderProgress, *args: object) -> None:
+        raise KeyboardInterrupt
+
+    words = ("route-map", run.parent / "tale.yaml", "--out", tmp_path / "a", "-q")
+    with monkeypatch.context() as patch:
+        patch.setattr(RenderProgress, "shot_done", stop)
+        said = moc_here(*words)
+    assert said.returncode == 130
+    assert "the same command goes on" in said.stderr
+    assert not (tmp_path / "a" / "routing.npz").exists()
+    assert moc_here(*words).returncode == 0
+    assert (tmp_path / "a" / "routing.npz").exists()
+
+
 def test_checks(run: Path, tmp_path: Path) -> None:
     assert moc_here("route-map", run, "--fail-on-loops", "-q").returncode == 0
     loop = _copy(run, tmp_path / "loop", ahead=True)
