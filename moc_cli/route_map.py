@@ -11,7 +11,6 @@ from moc_cli import options
 from moc_cli.console import NUMBER
 
 if TYPE_CHECKING:
-
     from moc.route_map import Report
 
 _VIEW, _CHECK, _STORY, _SHOW = "View", "Checks", "Stories", "Output"

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 def print_map(console: Console, report: Report, name: str) -> None:
     """The map under its title, the distances and the findings; `name` tells it from another of the same story."""
-    from moc.route_map.terminal import bars, heat_map, legend
+    from rich.text import Text
+
+    from moc.route_map.terminal import bars, legend, painted
 
     shown = report.route_map
     said = [
@@ -31,8 +33,8 @@ def print_map(console: Console, report: Report, name: str) -> None:
     title = shown.title + (f", {name}" if name else "")
     tell(console, f"{title}: {', '.join(said) or 'all steps, layers and heads'}")
     console.print()
-    for line in heat_map(report):
-        console.print(line, soft_wrap=True)
+    for pieces in painted(report):
+        console.print(Text.assemble(*pieces), soft_wrap=True)
     tell(console, legend(report))
     console.print()
     if report.distances:

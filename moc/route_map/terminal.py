@@ -1,7 +1,7 @@
 """A heat map of shots in text: at most 80 columns, readable on dark and light terminals and without colour.
 
 Cells are percent, and marks of growing density where a story is too long for numbers, so that nothing depends on
-colour.
+colour. A terminal that has any shows small shares faint, large ones strong, and pairs that choose each other pink.
 """
 
 from __future__ import annotations
@@ -14,19 +14,32 @@ WIDTH = 80
 _LABEL = 14
 _SHORTEST = 7
 _RAMP = " .:-=+*#%@"
+_FAINT, _STRONG, _LOOP = 0.05, 0.3, "bold magenta"
+
+Piece = tuple[str, str]
 
 
 def heat_map(report: Report, width: int = WIDTH) -> list[str]:
     """Lines of the map: a row a shot, a column a shot that it chose; shares in percent where there is room.
 
-    The own shot, whose tokens are always attended, is marked `own`; shares count routed links alone.
+    The own shot, whose tokens are always attended, is marked by a backslash; shares count routed links alone.
     """
+    return ["".join(text for text, _ in line).rstrip() for line in painted(report, width)]
+
+
+def painted(report: Report, width: int = WIDTH) -> list[list[Piece]]:
+    """The lines of `heat_map` in pieces of text, each with its style in rich's words."""
     share, shots = report.shares_SS, report.route_map.shots
     label, cell, total = _sizes(report, width)
-    lines = [" " * (label + 1) + _head([shot.number for shot in shots[:total]], cell)]
+    mutual = {edge for cycle in report.loops.mutual for edge in cycle.edges}
+    lines: list[list[Piece]] = [[(" " * (label + 1) + _head([shot.number for shot in shots[:total]], cell), "")]]
     for i, shot in enumerate(shots):
-        cells = "".join(_cell(float(share[i, j]), i == j, cell) for j in range(total))
-        lines.append(f"{_label(shot.number, shot.id)[:label]:<{label}} {cells}".rstrip())
+        line = [(f"{_label(shot.number, shot.id)[:label]:<{label}} ", "")]
+        for j in range(total):
+            part = float(share[i, j])
+            style = _LOOP if (i, j) in mutual else "dim" if part < _FAINT else "bold" if part >= _STRONG else ""
+            line.append((_cell(part, i == j, cell), style))
+        lines.append(line)
     return lines
 
 

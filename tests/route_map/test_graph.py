@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from route_cases import components_by_hand, cycles_by_hand, route_map, routings
 
-from moc.route_map import RouteMap, analyse, find_loops, shares
+from moc.route_map import RouteMap, analyse, find_loops, shares, terminal
 
 QUICK = settings(max_examples=60, deadline=None)
 
@@ -64,6 +64,8 @@ def test_the_paper_s_loop_in_words() -> None:
     counts[10] = [1] * 8 + [38, 54, 0]
     report = analyse(route_map(counts, [1] * 11))
     assert [pair.places for pair in report.loops.mutual] == [(8, 10)]
+    pink = [text.strip() for line in terminal.painted(report) for text, style in line if "magenta" in style]
+    assert pink == ["41", "38"]
     said = report.sentences()
     assert said[0] == "Shots 9 (s9) and 11 (s11) give each other 41 % and 38 % of their routes, and 8 % to shots 1-8."
 

@@ -142,4 +142,6 @@ def test_terminal_maps_fit_80_columns(shots: int) -> None:
     assert max(map(len, lines)) <= 80
     marks = [line.index("\\") for line in lines[1:] if "\\" in line]
     assert len(set(np.diff(marks).tolist())) <= 1
+    styles = {style for line in terminal.painted(report) for _, style in line}
+    assert "bold magenta" not in styles
     assert ("don't fit" in terminal.legend(report)) == (shots > len(marks))
