@@ -174,13 +174,24 @@ class Runner:
         return [*command, *sizes, *(["--joint"] if arm.joint else [])]
 
     def _scale(self, arm: Arm, left: float | None) -> float:
-        """The factor of this arm's steps: `--scale`, and for arms that build on another, what `--fit` found once."""
-        if not (self.args.fit and arm.after):
+        """The factor of this arm's steps: `--scale`; for arms that build on another also what `--fit` found once, and
+        with `--equal time` what brings its time to that of the first arm that was timed."""
+        if not arm.after:
             return float(self.args.scale)
-        place = self.out / "fit.json"
-        if not place.exists():
-            write_json(place, self._fitted(left))
-        return float(self.args.scale) * float(json.loads(place.read_text())["scale"])
+        scale = self.args.scale * self._share(arm)
+        if self.args.fit:
+            place = self.out / "fit.json"
+            if not place.exists():
+                write_json(place, self._fitted(left))
+            scale *= json.loads(place.read_text())["scale"]
+        return float(scale)
+
+    def _share(self, arm: Arm) -> float:
+        seconds = step_seconds(self.out)
+        if self.args.equal == "steps" or not seconds:
+            return 1.0
+        first = next(iter(seconds.values()))
+        return first / seconds.get(arm.name, first)
 
     def _fitted(self, left: float | None) -> dict[str, Any]:
         if left is None:
@@ -188,7 +199,7 @@ class Runner:
         seconds = step_seconds(self.out)
         usual = sum(seconds.values()) / len(seconds) if seconds else 0.06
         todo = [arm for name, arm in self.plan.arms.items() if arm.after and name not in self.trained]
-        work = sum(arm.config.steps * seconds.get(arm.name, usual) * self.args.scale for arm in todo)
+        work = sum(arm.config.steps * seconds.get(arm.name, usual) * self._share(arm) for arm in todo) * self.args.scale
         measured = sum(arm.measure for arm in todo) * SECONDS_TO_MEASURE * (not self.args.no_measure)
         room = self.args.overlap * len(self.gpus) * (left - SECONDS_TO_START) - measured
         scale = min(MOST_SCALE, max(0.05, room / work))
@@ -261,6 +272,7 @@ def main() -> int:
     found.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     found.add_argument("--minutes", type=float, help="save and stop after about so long")
     found.add_argument("--fit", action="store_true", help="scale the arms' steps to what is left of --minutes")
+    found.add_argument("--equal", choices=["steps", "time"], default="steps", help="what arms have equal of")
     found.add_argument("--overlap", type=float, default=1.0, help="for --fit: how much faster arms are side by side")
     found.add_argument("--scale", type=float, default=1.0, help="multiply all steps")
     found.add_argument("--no-time", action="store_true", help="don't time the steps first")
