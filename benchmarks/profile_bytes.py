@@ -5,8 +5,9 @@
 Three ways to know, the first that works is taken: `ncu` (Nsight Compute, where it is installed and may read counters),
 `cupti` (counters through torch's profiler, where it was built with them), and `time`, which is no count: the time of a
 part times the rate of a large copy is the most that it can have moved. A part that is bound by memory, such as pool,
-plan and merge, comes close to that; own and routed are bound by products and stay below. Needs torch alone; whatever
-fails is said, and the rest goes on.
+plan and merge, comes close to that; own and routed are bound by products and stay below. Dense attention is counted, too:
+its keys fit into no cache when a stream is long, so it moves more than the least. Needs torch alone; whatever fails is
+said, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from moc.attention import moc_attention
 from moc.flops import count, traffic
 from moc.profile import Settings, base_settings, make_settings, timing
 from moc.profile.columns import BYTE_PARTS
+from moc.profile.kernels import dense_kernel
 from moc.profile.parts import part_times, wrapped
 
 CASES: dict[str, tuple[str, dict[str, Any]]] = {
@@ -41,6 +43,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "pocket": ("pocket", {"shots": "64"}),
 }
 TOY: dict[str, Any] = {"tokens_per_shot": 768, "chunk": "64", "heads": 1}
+COUNTED = (*BYTE_PARTS, "dense")
 METRICS = ("dram__bytes_read.sum", "dram__bytes_write.sum")
 UNITS = {"byte": 1.0, "Kbyte": 1e3, "Mbyte": 1e6, "Gbyte": 1e9}
 CHILD_S = 120
@@ -79,18 +82,36 @@ def settings_of(case: str, device: str) -> Settings:
     return make_settings(base_settings(preset, None, None), **small)
 
 
-def call_of(settings: Settings, device: str) -> Callable[[], object]:
-    """One forward pass on random inputs."""
+def call_of(settings: Settings, device: str, *, dense: bool = False) -> Callable[[], object]:
+    """One forward pass on random inputs, of MoC or of the fastest dense kernel."""
     layout, size = settings.layout(max(settings.shots)), settings.geometry
     dtype = torch.bfloat16 if device == "cuda" else torch.float32
     shape = (1, size.heads, layout.length, size.head_dim)
     q, k, v = (torch.randn(shape, device=device, dtype=dtype) for _ in range(3))
 
+    attend = dense_kernel("dense", q[:, :1, :128]).attend
+
     def run() -> None:
         with torch.no_grad():
-            moc_attention(q, k, v, layout, settings.config)
+            if dense:
+                attend(q, k, v)
+            else:
+                moc_attention(q, k, v, layout, settings.config)
 
     return run
+
+
+def counting(settings: Settings, part: str, start: Callable[[], object], stop: Callable[[], object]) -> None:
+    """One call on the GPU after one to warm up, with the counter open while `part` runs; "dense" is a call of its own."""
+    run = call_of(settings, "cuda", dense=part == "dense")
+    run()
+    if part == "dense":
+        start()
+        run()
+        stop()
+        return
+    with wrapped(Window(part, start, stop)):
+        run()
 
 
 def counted(settings: Settings, device: str) -> dict[str, float]:
@@ -98,9 +119,10 @@ def counted(settings: Settings, device: str) -> dict[str, float]:
     layout, size = settings.layout(max(settings.shots)), settings.geometry
     counts = count(layout, settings.config)
     itemsize = 2 if device == "cuda" else 4
-    parts = traffic(counts, size.head_dim, itemsize=itemsize, heads=size.heads).parts()
+    moved = traffic(counts, size.head_dim, itemsize=itemsize, heads=size.heads)
+    parts = moved.parts()
     again = (counts.links - counts.video_tokens) * size.heads * size.head_dim * itemsize
-    return {**parts, "routed, queries once": parts["routed"] - max(0, again)}
+    return {**parts, "routed, queries once": parts["routed"] - max(0, again), "dense": moved.dense}
 
 
 def by_ncu(case: str) -> dict[str, float]:
@@ -109,7 +131,7 @@ def by_ncu(case: str) -> dict[str, float]:
     if tool is None:
         raise RuntimeError("ncu is not installed")
     found = {}
-    for part in BYTE_PARTS:
+    for part in COUNTED:
         command = [tool, "--csv", "--profile-from-start", "off", "--metrics", ",".join(METRICS), sys.executable,
                    __file__, "--child", case, part]  # fmt: skip
         ran = subprocess.run(command, capture_output=True, text=True, timeout=CHILD_S, env={**os.environ})
@@ -134,10 +156,7 @@ def child(case: str, part: str) -> None:
         torch.cuda.synchronize()
         runtime.cudaProfilerStop()
 
-    run = call_of(settings_of(case, "cuda"), "cuda")
-    run()
-    with wrapped(Window(part, start, stop)):
-        run()
+    counting(settings_of(case, "cuda"), part, start, stop)
 
 
 def by_cupti(case: str) -> dict[str, float]:
@@ -145,10 +164,8 @@ def by_cupti(case: str) -> dict[str, float]:
     from torch._C._profiler import _ExperimentalConfig
     from torch.profiler import ProfilerActivity, profile
 
-    run = call_of(settings_of(case, "cuda"), "cuda")
-    run()
-    found = dict.fromkeys(BYTE_PARTS, 0.0)
-    for part in BYTE_PARTS:
+    found = dict.fromkeys(COUNTED, 0.0)
+    for part in COUNTED:
         running: list[Any] = []
 
         def start(running: list[Any] = running) -> None:
@@ -162,8 +179,7 @@ def by_cupti(case: str) -> dict[str, float]:
             running[-1].stop()
             found[part] += _sum(running.pop())
 
-        with wrapped(Window(part, start, stop)):
-            run()
+        counting(settings_of(case, "cuda"), part, start, stop)
     if not any(found.values()):
         raise RuntimeError("torch's profiler gave no counters")
     return found
@@ -208,7 +224,11 @@ def table(case: str, model: Mapping[str, float], way: str, found: Mapping[str, f
     lines = [f"\n{case}: MB counted, MB by {way}, counted / measured"]
     whole = sum(model[part] for part in BYTE_PARTS)
     for name, value in [*model.items(), ("all", whole)]:
-        seen = sum(found.values()) if name == "all" else found.get(name.partition(",")[0], 0.0)
+        seen = (
+            sum(found.get(part, 0.0) for part in BYTE_PARTS)
+            if name == "all"
+            else found.get(name.partition(",")[0], 0.0)
+        )
         ratio = f"{value / seen:8.2f}" if seen else f"{'-':>8}"
         lines.append(f"  {name:<22}{value / 1e6:12.1f}{seen / 1e6:12.1f}{ratio}")
     return "\n".join(lines)
