@@ -195,7 +195,7 @@ SECTIONS: dict[str, tuple[Callable[[Cases], str], tuple[str, ...]]] = {
     "goals": (goals, ("planted",)),
     "planted": (table_of("planted"), ("planted",)),
     "free": (table_of("free"), ("free",)),
-    "changes": (changes, ("no_routes",)),
+    "changes": (changes, ("planted",)),
     "long": (long, ()),
     "cost": (cost, ()),
 }
