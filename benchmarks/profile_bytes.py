@@ -5,9 +5,9 @@
 Three ways to know, the first that works is taken: `ncu` (Nsight Compute, where it is installed and may read counters),
 `cupti` (counters through torch's profiler, where it was built with them), and `time`, which is no count: the time of a
 part times the rate of a large copy is the most that it can have moved. A part that is bound by memory, such as pool,
-plan and merge, comes close to that; own and routed are bound by products and stay below. Dense attention is counted, too:
-its keys fit into no cache when a stream is long, so it moves more than the least. Needs torch alone; whatever fails is
-said, and the rest goes on.
+plan and merge, comes close to that; own and routed are bound by products and stay below. Dense attention is counted,
+too: its keys fit into no cache when a stream is long, so it moves more than the least. Needs torch alone; whatever
+fails is said, and the rest goes on.
 """
 
 from __future__ import annotations
@@ -102,7 +102,7 @@ def call_of(settings: Settings, device: str, *, dense: bool = False) -> Callable
 
 
 def counting(settings: Settings, part: str, start: Callable[[], object], stop: Callable[[], object]) -> None:
-    """One call on the GPU after one to warm up, with the counter open while `part` runs; "dense" is a call of its own."""
+    """A call on the GPU after one to warm up, with the counter open while `part` runs; "dense" is a call of its own."""
     run = call_of(settings, "cuda", dense=part == "dense")
     run()
     if part == "dense":
@@ -222,13 +222,9 @@ def measured(case: str, device: str, how: str) -> tuple[str, dict[str, float]]:
 def table(case: str, model: Mapping[str, float], way: str, found: Mapping[str, float]) -> str:
     """Both beside each other, in megabytes."""
     lines = [f"\n{case}: MB counted, MB by {way}, counted / measured"]
-    whole = sum(model[part] for part in BYTE_PARTS)
-    for name, value in [*model.items(), ("all", whole)]:
-        seen = (
-            sum(found.get(part, 0.0) for part in BYTE_PARTS)
-            if name == "all"
-            else found.get(name.partition(",")[0], 0.0)
-        )
+    model, found = ({**parts, "all": sum(parts.get(part, 0.0) for part in BYTE_PARTS)} for parts in (model, found))
+    for name, value in model.items():
+        seen = found.get(name.partition(",")[0], 0.0)
         ratio = f"{value / seen:8.2f}" if seen else f"{'-':>8}"
         lines.append(f"  {name:<22}{value / 1e6:12.1f}{seen / 1e6:12.1f}{ratio}")
     return "\n".join(lines)
