@@ -34,7 +34,7 @@ def mandatory_forward(
         parts = [_one_slab(q_BHQD[:, :, rows], k_BHLD, v_BHLD, slab, scale) for rows, slab in links.slabs]
         return _joined([out for out, _ in parts], 2), _joined([lse for _, lse in parts], 2)
     batch, heads, rows, _ = q_BHQD.shape
-    kernel = own_kernel(q_BHQD, equal=True) if links.equal else "fa2"
+    kernel = own_kernel(q_BHQD, equal=True, run=rows // len(links.groups)) if links.equal else "fa2"
     if kernel != "fa2":
         keys = slice(*links.key_run) if links.key_run else slice(None)
         runs = [_runs(x, links) for x in (q_BHQD, k_BHLD[:, :, keys], v_BHLD[:, :, keys])]
@@ -102,7 +102,7 @@ def mandatory_backward(
 
 def _one_slab(q: Tensor, k: Tensor, v: Tensor, links: Mandatory, scale: float) -> tuple[Tensor, Tensor]:
     """The part of `mandatory_forward` of one slab; a single group, which may attend all keys, runs as a plain batch."""
-    kernel = own_kernel(q, equal=True) if len(links.groups) == 1 and not links.equal else "fa2"
+    kernel = own_kernel(q, equal=True, run=q.shape[2]) if len(links.groups) == 1 and not links.equal else "fa2"
     if kernel == "fa2":
         return mandatory_forward(q, k, v, links, scale)
     keys, values = (x.index_select(2, links.key_index) for x in (k, v))
@@ -117,7 +117,7 @@ def _one_slab_backward(
     stable = torch.are_deterministic_algorithms_enabled()
     kernel = "fa2"
     if len(links.groups) == 1 and not links.equal:
-        kernel = own_kernel(q, equal=True, backward=True, deterministic=stable, lse=dlse is not None)
+        kernel = own_kernel(q, equal=True, run=q.shape[2], backward=True, deterministic=stable, lse=dlse is not None)
     if kernel == "fa2":
         return mandatory_backward(q, k, v, dout, out, lse, dlse, links, scale, dk_BHLD, dv_BHLD)
     keys, values = (x.index_select(2, links.key_index) for x in (k, v))
@@ -133,7 +133,9 @@ def _one_slab_backward(
 def _backward_kernel(q: Tensor, links: Mandatory, lse: bool) -> str:
     if not links.equal:
         return "fa2"
-    return own_kernel(q, equal=True, backward=True, deterministic=torch.are_deterministic_algorithms_enabled(), lse=lse)
+    stable = torch.are_deterministic_algorithms_enabled()
+    run = q.shape[2] // len(links.groups)
+    return own_kernel(q, equal=True, run=run, backward=True, deterministic=stable, lse=lse)
 
 
 def _runs(x: Tensor, links: Mandatory) -> Tensor:
@@ -240,7 +242,7 @@ def _batches(batch: int, links: Mandatory) -> list[tuple[slice, Packing]]:
     """Batch rows that fit one call, and the packing of their groups; made once."""
     if batch not in links.notes:
         step = max(1, varlen.MAX_SEQUENCES // max(1, len(links.groups)))
-        max_q = max((g.q_stop - g.q_start for g in links.groups), default=0)
+        max_q = links.longest_run
         max_k = max((g.num_keys for g in links.groups), default=0)
         parts = []
         for a in range(0, batch, step):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from moc.attention import flash, gathered, runs, varlen
+from moc.attention import flash, runs, varlen
 from moc.attention.call import Call, differentiable_once
 from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.portable import deterministic_algorithms
@@ -138,23 +138,15 @@ def backward(
     dout = torch.zeros_like(out) if dout is None else dout
     layout, scale = call.layout, call.scale
     with torch.autocast("cuda", enabled=False), deterministic_algorithms(call.deterministic):
-        if indices is None or plans is None:
-            dk, dv = _zeros(k, v)
-            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
-        elif gathered.takes_gradients(q, layout):
-            dk, dv = _zeros(k, v)
-            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
-            dq = gathered.add_gradients(q, k, v, dout, out, lse, dlse, dq, dk, dv, indices, plans, layout, scale)
-        else:
+        if indices is not None and plans is not None:
             delta = delta_of(out, dout, dlse)
             dk, dv = key_gradients(q, k, v, dout, lse, delta, indices.shape[-1], plans, layout, scale)
-            dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
+        else:
+            dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
+        dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
+        if indices is not None and plans is not None:
             dq = dq_with_links(q, k, v, dout, lse, delta, dq, indices, plans, layout, scale)
     return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
-
-
-def _zeros(*like: Tensor) -> tuple[Tensor, ...]:
-    return tuple(torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in like)
 
 
 def _own_backward(
@@ -165,7 +157,10 @@ def _own_backward(
     own = _own(q, call)
     if dlse is not None and q.shape[-1] > WIDEST_WITH_LSE:
         bits = torch.are_deterministic_algorithms_enabled()
-        if own_kernel(q, equal=own.equal, backward=True, deterministic=bits, lse=True) in ("fa2", "fa3"):
+        if own_kernel(q, equal=own.equal, run=own.longest_run, backward=True, deterministic=bits, lse=True) in (
+            "fa2",
+            "fa3",
+        ):
             delta = (dout.float() * out.float()).sum(-1) - dlse
             return runs.backward(q, k, v, dout, lse, delta, own, call.q_range[0], call.scale, dk, dv)
     return flash.mandatory_backward(q, k, v, dout, out, lse, dlse, own, call.scale, dk, dv)

@@ -2,35 +2,21 @@
 
 Another way to what the Triton kernels do without gathering (`moc.attention.triton.routed`), with the same arguments and
 results, so that the two can be held against each other. It pays a copy of k times the queries, there and back, for the
-dense kernel's higher rate, which is worth it for gradients of long chunks (`takes_gradients`). Nothing waits for the
-device: the sequences' edges come from the plan, and slots without a link stand behind the last sequence.
+dense kernel's higher rate. On one H200 the Triton kernels won at every shape of docs/performance.md, forward and
+backward, so nothing but the benchmark calls it. Nothing waits for the device: the sequences' edges come from the plan,
+and slots without a link stand behind the last sequence.
 
 Keys are read where they lie when they are contiguous [B, H, L, D]; else they are copied once.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
-
 import torch
 from torch import Tensor
 
 from moc.attention import varlen
-from moc.attention.probes import probe, wanted
-from moc.attention.triton.tiles import longest_chunk
 from moc.attention.varlen import Packing
 from moc.layout import TokenLayout
-
-if TYPE_CHECKING:
-    from moc.attention.triton.routed import Plans
-
-LONG = 512
-"""Tokens of the longest chunk from which gradients by gathered queries are faster than Triton's."""
-
-_forced: str | None = None
 
 
 def links_forward(
@@ -109,55 +95,6 @@ def links_backward(
     wide = torch.promote_types(k.dtype, torch.float32)
     dk, dv = (x[:, 0].to(wide).masked_fill(unread, 0).view(k_BHLD.shape) for x in (dk, dv))
     return at_slots[:-1], dk, dv
-
-
-def takes_gradients(q: Tensor, layout: TokenLayout) -> bool:
-    """The rule: gradients of the routed part are FlashAttention-4's where it is, chunks are long, and nobody asked for
-    Triton's (`use`, or the environment variable MOC_ROUTED=triton)."""
-    asked = _forced or os.environ.get("MOC_ROUTED") or "auto"
-    if asked not in ("auto", "triton", "fa4"):
-        raise ValueError(f"MOC_ROUTED must be one of auto, triton, fa4, got {asked!r}")
-    if asked == "triton" or not q.is_cuda:
-        return False
-    if asked == "auto" and (longest_chunk(layout) < LONG or wanted() not in ("auto", "fa4")):
-        return False
-    bits = torch.are_deterministic_algorithms_enabled()
-    return probe("fa4", q, ragged=True, backward=True, deterministic=bits).ok
-
-
-@contextmanager
-def use(name: str) -> Iterator[None]:
-    """Inside, gradients of the routed part run on "triton", on "fa4" where it is, or by the rule for "auto"."""
-    global _forced
-    before, _forced = _forced, name
-    try:
-        yield
-    finally:
-        _forced = before
-
-
-def add_gradients(
-    q: Tensor, k: Tensor, v: Tensor, dout: Tensor, out: Tensor, lse: Tensor, dlse: Tensor | None, own_dq: Tensor,
-    dk: Tensor, dv: Tensor, indices: Tensor, plans: Plans, layout: TokenLayout, scale: float,
-) -> Tensor:  # fmt: skip
-    """Adds the routed part's key and value gradients to the float32 dk and dv, returns [B, H, Lq, D] query gradients of
-    both parts. Heads and batch rows go through in the groups of the plans."""
-    from moc.attention.triton.routed import sum_queries
-
-    dq = torch.empty_like(q)
-    own_dq = own_dq if own_dq.stride(-1) == 1 else own_dq.contiguous()
-    bits = torch.are_deterministic_algorithms_enabled()
-    for where, plan in plans.parts:
-        chosen = indices[where].contiguous()
-        dlse_part = None if dlse is None else dlse[where]
-        part, dk_part, dv_part = links_backward(
-            q[where], k[where], v[where], dout[where], out[where], lse[where], dlse_part, plan.slots, plan.edges,
-            chosen.shape[-1], layout, scale, deterministic=bits,
-        )  # fmt: skip
-        sum_queries(part, chosen, own_dq[where], dq[where])
-        dk[where] += dk_part
-        dv[where] += dv_part
-    return dq
 
 
 def _rows(slots: Tensor, edges: Tensor, links: int) -> tuple[Tensor, Tensor]:

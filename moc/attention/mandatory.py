@@ -112,6 +112,11 @@ class Mandatory:
         return self.key_run is not None and len(sizes) == 1
 
     @property
+    def longest_run(self) -> int:
+        """Queries of the longest group."""
+        return max((group.q_stop - group.q_start for group in self.groups), default=0)
+
+    @property
     def pairs(self) -> int:
         """Attended pairs of a query and a key."""
         return sum((group.q_stop - group.q_start) * group.num_keys for group in self.groups)

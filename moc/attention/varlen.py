@@ -89,7 +89,7 @@ def forward(q_THD: Tensor, k_SHD: Tensor, v_SHD: Tensor, packing: Packing, scale
     Returns:
         [T, H, D] outputs in the inputs' dtype and [H, T] float32 natural-log LSE.
     """
-    return forward_with(own_kernel(q_THD, equal=False), q_THD, k_SHD, v_SHD, packing, scale)
+    return forward_with(own_kernel(q_THD, equal=False, run=packing.max_q), q_THD, k_SHD, v_SHD, packing, scale)
 
 
 def forward_with(
@@ -131,7 +131,9 @@ def backward(
         NotImplementedError: a gradient of the log-sum-exp, and heads too wide for one more column (FA2 alone).
     """
     deterministic = torch.are_deterministic_algorithms_enabled()
-    kernel = own_kernel(q_THD, equal=False, backward=True, deterministic=deterministic, lse=dlse_HT is not None)
+    kernel = own_kernel(
+        q_THD, equal=False, run=packing.max_q, backward=True, deterministic=deterministic, lse=dlse_HT is not None
+    )
     return backward_with(
         kernel, dout_THD, q_THD, k_SHD, v_SHD, out_THD, lse_HT, dlse_HT, packing, scale, deterministic=deterministic
     )

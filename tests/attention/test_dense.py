@@ -162,9 +162,12 @@ def test_a_kernel_is_forced(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"cudnn"}, {"equal": True, "backward": True, "deterministic": True}, "fa2"),
         ({"cudnn"}, {"equal": True, "backward": True, "lse": True}, "fa2"),
         (set(), {"equal": True}, "fa2"),
+        ({"fa4", "cudnn"}, {"equal": True, "run": 1023}, "cudnn"),
+        ({"fa4", "cudnn"}, {"equal": False, "run": 1023}, "fa2"),
+        ({"fa4", "cudnn"}, {"equal": False, "run": 1024}, "fa4"),
     ],
 )
-def test_the_rule(monkeypatch: pytest.MonkeyPatch, works: set[str], ask: dict[str, bool], expected: str) -> None:
+def test_the_rule(monkeypatch: pytest.MonkeyPatch, works: set[str], ask: dict[str, Any], expected: str) -> None:
     monkeypatch.setattr(probes, "probe", lambda name, like, **_: probes.Probe(name, name in works, "missing"))
     queries: Any = SimpleNamespace(is_cuda=True)
     assert probes.own_kernel(queries, **ask) == expected

@@ -180,6 +180,18 @@ def merge_kernel(
 
 
 @triton.jit
+def _dq_of(q, do, k, v, there, scale, lse, delta, MASKED: tl.constexpr):
+    """Unscaled query gradients by one tile of keys."""
+    s = tl.dot(q, tl.trans(k), input_precision="ieee")
+    p = tl.exp2(s * scale - lse[:, None])
+    if MASKED:
+        p = tl.where(there[None, :], p, 0.0)
+    dp = tl.dot(do, tl.trans(v), input_precision="ieee")
+    ds = p * (dp - delta[:, None])
+    return tl.dot(ds.to(k.dtype), k, input_precision="ieee")
+
+
+@triton.jit
 def dq_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, part_ptr, slots, edges, tile_edges, tile_group, bounds,
     q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, groups, C, H, LQ, scale,
@@ -195,17 +207,18 @@ def dq_kernel(
         lse = tl.load(lse_ptr + flat, mask=ok, other=0.0) * LOG2E
         delta = tl.load(delta_ptr + flat, mask=ok, other=0.0)
         start, stop = tl.load(bounds + c), tl.load(bounds + c + 1)
+        whole = start + (stop - start) // N * N
         acc = tl.zeros((M, DP), tl.float32)
-        for n in range(start, stop, N):
-            key = n + tl.arange(0, N)
-            there = key < stop
-            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, key, d, D, there, UPCAST)
-            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, key, d, D, there, UPCAST)
-            s = tl.dot(q, tl.trans(k), input_precision="ieee") * scale
-            p = tl.where(there[None, :], tl.exp2(s - lse[:, None]), 0.0)
-            dp = tl.dot(do, tl.trans(v), input_precision="ieee")
-            ds = p * (dp - delta[:, None])
-            acc += tl.dot(ds.to(k.dtype), k, input_precision="ieee")
+        nth = tl.arange(0, N)
+        for n in range(start, whole, N):
+            k = _all_rows_of(k_ptr, b, h, k_b, k_h, k_l, n + nth, d, D, DP, UPCAST)
+            v = _all_rows_of(v_ptr, b, h, v_b, v_h, v_l, n + nth, d, D, DP, UPCAST)
+            acc += _dq_of(q, do, k, v, nth < N, scale, lse, delta, False)
+        if whole < stop:
+            there = whole + nth < stop
+            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, whole + nth, d, D, there, UPCAST)
+            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, whole + nth, d, D, there, UPCAST)
+            acc += _dq_of(q, do, k, v, there, scale, lse, delta, True)
         at = slot[:, None].to(tl.int64) * D + d[None, :]
         tl.store(part_ptr + at, acc * (scale * LN2), mask=ok[:, None] & (d[None, :] < D))
 

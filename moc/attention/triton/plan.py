@@ -16,7 +16,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SORTED_AT_ONCE = 2048  # slots that one program sorts in registers
+SORTED_AT_ONCE = 1024  # slots that one program sorts in registers
 SCANNED_AT_ONCE = 1024
 FILLED_AT_ONCE = 128
 INT32_MAX = 2**31 - 1

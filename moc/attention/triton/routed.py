@@ -224,7 +224,7 @@ def key_gradients(
     q, k, v, dout = (_last_contiguous(x) for x in (q, k, v, dout))
     dk, dv = (torch.empty(k.shape, dtype=torch.float32, device=q.device) for _ in range(2))
     longest = tiles.longest_chunk(layout)
-    shape = tiles.backward_tiles(longest, width)
+    shape = tiles.key_gradient_tiles(longest, width, q.dtype, tiles.shared_memory(q.device))
     bounds = layout.to(q.device).chunk_bounds
     across = triton.cdiv(longest, shape.N)
     for where, plan in plans.parts:

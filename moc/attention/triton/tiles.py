@@ -14,6 +14,9 @@ WORKSPACE = 8 << 30
 """Bytes that partial results of routed links may take at a time; heads and batch rows go through in groups below it.
 A constant, for the sizes of launches must depend on shapes alone: a CUDA graph replays them."""
 
+LONG = 512
+"""Tokens of the longest chunk from which a deeper pipeline of key tiles pays."""
+
 SPAN = 1024
 """Links that pass by keys that stay: enough to pay for loading them, few enough to split a hot chunk over the card."""
 
@@ -65,13 +68,20 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
     if dtype.itemsize > 2 or head_dim > 128 or shared < 160 * 1024:
         return Tiles(64, keys)
     if 64 < longest <= 128:
-        return Tiles(64, 128, num_warps=4, num_stages=2, span=SPAN)
-    return Tiles(64, keys, num_warps=4, num_stages=3)
+        return Tiles(64, 128, num_warps=4, num_stages=3, span=SPAN)
+    return Tiles(64, keys, num_warps=4, num_stages=3 if longest >= LONG else 2)
 
 
 def backward_tiles(longest: int, head_dim: int) -> Tiles:
-    """Shape of the kernels of the backward pass, which hold twice as much a tile."""
+    """Shape of the query gradients' kernel, which holds twice as much a tile as the forward pass."""
     keys = keys_per_tile(longest)
     if head_dim > 128:
         return Tiles(32, min(keys, 32), num_warps=4, num_stages=1)
     return Tiles(64, keys, num_warps=4, num_stages=2)
+
+
+def key_gradient_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) -> Tiles:
+    """Shape of the key gradients' kernel: more keys at once, where they are many and the card has room for them."""
+    if dtype.itemsize > 2 or head_dim > 128 or longest <= 96 or shared < 160 * 1024:
+        return backward_tiles(longest, head_dim)
+    return Tiles(64, 128, num_warps=8, num_stages=2)

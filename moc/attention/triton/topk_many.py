@@ -6,7 +6,9 @@ either round and groups stand in order of rank. So a row looks for k maxima amon
 members of those, instead of holding every candidate against the best so far.
 
 Scores wait in a scratch that the card's cache holds: programs are as many as run at once, and each takes one block of
-rows after another.
+rows after another. Maxima lie there with rows side by side, so that one thread holds all groups of a row and looks for
+the best without asking its neighbours; their pitch is no multiple of 16 bytes, or the compiler would give four rows to
+a thread and share out the groups.
 """
 
 from __future__ import annotations
@@ -18,15 +20,15 @@ from torch import Tensor
 
 FEWEST = 192
 """Candidates from which the two rounds are faster than one pass."""
-ROWS, TILE, WARPS, PER_SM = 64, 64, 4, 3
-WIDEST = 256  # groups, or members of the k best groups, that a row looks through at once
+ROWS, TILE, WARPS, PER_SM = 128, 64, 4, 2
+WIDEST = 128  # groups, or members of the k best groups, that a thread holds
 
 
 def group_size(candidates: int, k: int) -> int | None:
     """Neighbours a group, so that both rounds are short; None where there are too many candidates."""
     kept = triton.next_power_of_2(k)
     for size in (8, 16, 32):
-        if triton.cdiv(candidates, size) <= WIDEST // 2 and kept * size <= WIDEST:
+        if triton.cdiv(candidates, size) <= WIDEST and kept * size <= WIDEST:
             return size
     return None
 
@@ -39,12 +41,13 @@ def topk_many_kernel(
     GROUP: tl.constexpr, GROUPS: tl.constexpr, UPCAST: tl.constexpr, HAS_TABLE: tl.constexpr,
 ):  # fmt: skip
     nowhere: tl.constexpr = 2147483647
+    pitch: tl.constexpr = M + 1
     program = tl.program_id(0)
     nth, d = tl.arange(0, M), tl.arange(0, DP)
-    mine = program.to(tl.int64) * M + nth
-    score_row = score_ptr + mine[:, None] * padded
-    maxima_row = maxima_ptr + mine[:, None] * GROUPS
-    pick_row = pick_ptr + mine * KEPT
+    mine = program.to(tl.int64)
+    score_row = score_ptr + (mine * M + nth) * padded
+    maxima_row = maxima_ptr + mine * GROUPS * pitch + nth
+    pick_row = pick_ptr + mine * KEPT * pitch + nth
     for job in range(program, jobs, tl.num_programs(0)):
         bh = (job // blocks).to(tl.int64)
         row = (job % blocks) * M + nth
@@ -66,34 +69,35 @@ def topk_many_kernel(
             score = tl.dot(q, desc, input_precision="ieee")
             open_to = (c[None, :] < limit[:, None]) & ((c[None, :] < low[:, None]) | (c[None, :] >= high[:, None]))
             score = tl.where(open_to, score, float("-inf"))
-            tl.store(score_row + c[None, :], score)
+            tl.store(score_row[:, None] + c[None, :], score)
             maxima = tl.max(tl.reshape(score, (M, N // GROUP, GROUP)), 2)
-            tl.store(maxima_row + (start // GROUP + tl.arange(0, N // GROUP))[None, :], maxima)
+            first = start // GROUP + tl.arange(0, N // GROUP)
+            tl.store(maxima_row[:, None] + first[None, :] * pitch, maxima)
         tl.debug_barrier()  # other threads read them back
-        g = tl.arange(0, GROUPS)[None, :]
+        g = tl.arange(0, GROUPS)[:, None]
         seen = (most + N - 1) // N * (N // GROUP)
-        maxima = tl.load(maxima_row + g, mask=tl.broadcast_to(g < seen, (M, GROUPS)), other=float("-inf"))
+        maxima = tl.load(maxima_row[None, :] + g * pitch, mask=g < seen, other=float("-inf"))
         for j in range(K):
-            top = tl.max(maxima, 1)
-            pick = tl.min(tl.where(maxima == top[:, None], g, nowhere), 1)
-            tl.store(pick_row + j, tl.where(top > float("-inf"), pick, -1))
-            maxima = tl.where(g == pick[:, None], float("-inf"), maxima)
+            top = tl.max(maxima, 0)
+            pick = tl.min(tl.where(maxima == top[None, :], g, nowhere), 0)
+            tl.store(pick_row + j * pitch, tl.where(top > float("-inf"), pick, -1))
+            maxima = tl.where(g == pick[None, :], float("-inf"), maxima)
         tl.debug_barrier()
-        member = tl.arange(0, KEPT * GROUP)[None, :]
-        real = tl.broadcast_to(member // GROUP < K, (M, KEPT * GROUP))
-        group = tl.load(pick_row[:, None] + member // GROUP, mask=real, other=-1)
-        c = group * GROUP + member % GROUP
-        score = tl.load(score_row + c, mask=group >= 0, other=float("-inf"))
+        member = tl.arange(0, KEPT * GROUP)[:, None]
+        group = tl.load(pick_row[None, :] + member // GROUP * pitch, mask=member // GROUP < K, other=-1)
+        # Members out of order, or lanes would share out a row's: they are told by their numbers.
+        c = group * GROUP + member * 3 % GROUP
+        score = tl.load(score_row[None, :] + c, mask=group >= 0, other=float("-inf"))
         out = out_ptr + (bh * rows + row) * K
         for j in range(K):  # best first
-            top = tl.max(score, 1)
-            rank = tl.min(tl.where(score == top[:, None], c, nowhere), 1)
+            top = tl.max(score, 0)
+            rank = tl.min(tl.where(score == top[None, :], c, nowhere), 0)
             found = inside & (top > float("-inf"))
             chosen = rank
             if HAS_TABLE:
                 chosen = tl.load(table_ptr + rank, mask=found, other=-1).to(tl.int32)
             tl.store(out + j, tl.where(found, chosen, -1), mask=inside)
-            score = tl.where(c == rank[:, None], float("-inf"), score)
+            score = tl.where(c == rank[None, :], float("-inf"), score)
         tl.debug_barrier()  # the next job writes over what others still read
 
 
@@ -111,8 +115,9 @@ def launch(
     groups = max(TILE // size, triton.next_power_of_2(padded // size))
     kept = max(2, triton.next_power_of_2(k))
     score = torch.empty(programs * ROWS * padded, dtype=torch.float32, device=device)
-    maxima = torch.empty(programs * ROWS * groups, dtype=torch.float32, device=device)
-    pick = torch.empty(programs * ROWS * kept, dtype=torch.int32, device=device)
+    pitch = ROWS + 1
+    maxima = torch.empty(programs * pitch * groups, dtype=torch.float32, device=device)
+    pick = torch.empty(programs * pitch * kept, dtype=torch.int32, device=device)
     topk_many_kernel[(programs,)](
         q_BHLD, descriptors_BHCD, limit, low, high, limit if table is None else table, out_BHLK, score, maxima, pick,
         rows, candidates, heads, blocks, jobs, *q_BHLD.stride()[:3], *descriptors_BHCD.stride()[:3], padded,
