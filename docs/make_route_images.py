@@ -78,6 +78,7 @@ def page(run: Path, place: str, browser: str | None) -> None:
         at = {"x": (answer.x + 0.5) / width * box["width"], "y": (answer.y + 0.5) / height * box["height"]}
         tab.click("#frame", position=at)
         tab.wait_for_selector("#chosen li")
+        tab.evaluate("window.scrollTo(0, 0)")  # places are counted from the top of the window
         first = tab.locator("h2", has_text="Who chooses whom").bounding_box()
         last = tab.locator("#strips").bounding_box()
         assert first is not None
