@@ -207,7 +207,7 @@ def routed_of(layout: TokenLayout, config: MoCConfig, q_range: tuple[int, int] |
 
     candidates = candidates_of(layout, config, None, torch.device("cpu"))
     edges = layout.chunk_edges()
-    first = torch.tensor(edges[:-1], dtype=torch.int64)
+    first = torch.tensor(edges[:-1], dtype=torch.int64, device="cpu")
     table = [getattr(candidates, name)[first].tolist() for name in ("limit", "low", "high")]
     start, stop = (0, layout.length) if q_range is None else q_range
     sizes = [max(0, min(b, stop) - max(a, start)) for a, b in pairwise(edges)]

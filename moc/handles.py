@@ -65,7 +65,8 @@ def handle_of(layout: TokenLayout) -> Tensor:
     size = max(SHORTEST, 1 << (len(text) - 1).bit_length())
     padded = bytearray(text.ljust(size))
     _alive.setdefault(bytes(padded), layout)
-    return torch.frombuffer(padded, dtype=torch.uint8)
+    with torch.inference_mode(False):  # operators save it for the backward pass
+        return torch.frombuffer(padded, dtype=torch.uint8)
 
 
 def layout_of(handle: Tensor) -> TokenLayout:

@@ -216,10 +216,10 @@ class TokenLayout:
     @cached_property
     def frame_ids(self) -> Tensor:
         """[L] int64: latent frame of each video token, counted from 0 in its shot; -1 for text."""
-        runs = [torch.full((self.global_text,), -1)]
+        runs = [torch.full((self.global_text,), -1, device="cpu")]
         for shot in self.shots:
-            runs.append(torch.full((shot.text,), -1))
-            runs.append(torch.arange(shot.frames).repeat_interleave(shot.tokens_per_frame))
+            runs.append(torch.full((shot.text,), -1, device="cpu"))
+            runs.append(torch.arange(shot.frames, device="cpu").repeat_interleave(shot.tokens_per_frame))
         return torch.cat(runs).to(self.device)
 
     @cached_property
@@ -347,7 +347,8 @@ class TokenLayout:
     def cached(self, key: Any, make: Any) -> Any:
         """`make()`, called once per `key` and kept as long as this layout: for tables derived from it."""
         if key not in self._cache:
-            self._cache[key] = make()
+            with torch.device("cpu"):  # whatever device the caller has made the default
+                self._cache[key] = make()
         return self._cache[key]
 
     # How it is built.

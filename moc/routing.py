@@ -26,6 +26,7 @@ from moc.recording import observed
 __all__ = ["Candidates", "Routing", "candidates_of", "pool", "resolve_range", "route", "top_chunks"]
 
 SCORES_AT_ONCE = 1 << 24  # scores held at a time, 64 MiB of float32
+MOST_HEADS = 65_535  # heads of all batch rows, a grid dimension of the kernels
 NONE = -1
 _KERNEL_DTYPES = (torch.bfloat16, torch.float16, torch.float32)
 
@@ -102,7 +103,8 @@ def pooled(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | N
         raise ValueError(f"keys hold {k_BHLD.shape[2]} tokens, the range {start}:{stop} has {stop - start}")
     with torch.no_grad():
         k_BHLD = k_BHLD.detach()
-        if k_BHLD.is_cuda and k_BHLD.dtype in _KERNEL_DTYPES and _has_triton():
+        few = k_BHLD.shape[0] * k_BHLD.shape[1] <= MOST_HEADS
+        if k_BHLD.is_cuda and k_BHLD.dtype in _KERNEL_DTYPES and few and _has_triton():
             from moc.attention.triton.pooling import pool_fused
 
             return pool_fused(k_BHLD, layout.to(k_BHLD.device).chunk_bounds, (first, last), start)
@@ -218,6 +220,8 @@ def chosen(
         raise ValueError(refused)
     if q_BHLD.ndim != 4 or q_BHLD.shape[2] != stop - start:
         raise ValueError(f"queries must be [B, H, {stop - start}, D], got {list(q_BHLD.shape)}")
+    if 0 in (q_BHLD.shape[0], q_BHLD.shape[1], q_BHLD.shape[3]):
+        raise ValueError(f"queries must hold at least one batch row, head and channel, got {list(q_BHLD.shape)}")
     if patterns.is_fixed(config):  # nothing is left to choose
         return Routing(q_BHLD.new_empty(*q_BHLD.shape[:3], 0, dtype=torch.int32))
     if descriptors is None:
@@ -310,7 +314,8 @@ def _has_triton() -> bool:
 
 def _fused(q: Tensor, k: int) -> bool:
     """Whether the one-pass kernel takes these queries: it makes the same choice without ever writing the scores."""
-    return q.is_cuda and q.dtype in _KERNEL_DTYPES and 0 < k <= 64 and q.shape[-1] <= 256 and _has_triton()
+    fits = 0 < k <= 64 and q.shape[-1] <= 256 and q.shape[0] * q.shape[1] <= MOST_HEADS
+    return q.is_cuda and q.dtype in _KERNEL_DTYPES and fits and _has_triton()
 
 
 def top_chunks(scores: Tensor, k: int) -> Tensor:

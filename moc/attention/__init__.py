@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from moc.attention import checks, fused, ops
+from moc.attention.call import last_in_line
 from moc.attention.checks import BACKENDS, Backend
 from moc.attention.portable import attend_portable
 from moc.attention.reference import attend_allowed, attend_reference
@@ -123,6 +124,7 @@ def _attend(
         with torch.autocast(q.device.type, enabled=False):
             return attend_reference(q, k, v, layout, indices, config, rows, scale)
     run = fused.attend_fused if kernel == "triton" else attend_portable
+    q, k, v = last_in_line(q, k, v)
     return run(q, k, v, layout, indices, config, rows, scale, deterministic=deterministic)
 
 

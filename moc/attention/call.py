@@ -49,6 +49,12 @@ class Call:
         return Call(layout, config, q_range, 1 / math.sqrt(q.shape[-1]) if scale is None else scale, deterministic)
 
 
+def last_in_line(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """The tensors, copied where neighbours in the last dimension don't lie side by side: kernels take that for granted,
+    torch's own for CPUs without a word."""
+    return tuple(x if x.stride(-1) == 1 else x.contiguous() for x in tensors)
+
+
 def differentiable_once(backward: Callable[..., Grads]) -> Callable[..., Grads]:
     """A `backward` of an autograd function whose results refuse a second derivative in one sentence.
 

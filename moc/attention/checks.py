@@ -10,6 +10,7 @@ from torch import Tensor
 from moc.attention import fused
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
+from moc.routing import MOST_HEADS
 
 BACKENDS = ("auto", "reference", "portable", "triton")
 """What `backend` may be; "auto" takes the fastest one that is exact on the inputs' device."""
@@ -36,6 +37,8 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(f"{name} must be bfloat16, float16, float32 or float64, got {x.dtype}")
         if x.dtype != q.dtype or x.device != q.device:
             raise ValueError(f"{name} are {x.dtype} on {x.device}, the queries {q.dtype} on {q.device}")
+    if 0 in (q.shape[0], q.shape[1], q.shape[3]):
+        raise ValueError(f"queries must hold at least one batch row, head and channel, got {list(q.shape)}")
     if k.shape[1] != q.shape[1]:
         raise ValueError(
             f"grouped-query heads are not supported: {q.shape[1]} query heads against {k.shape[1]} key heads; "
@@ -102,6 +105,8 @@ def kernel_for(
     if backend not in ("auto", "triton"):
         return backend
     refused = fused.refusal(q, layout, config, q_range, gradients)
+    if refused is None and q.shape[0] * q.shape[1] > MOST_HEADS:
+        refused = f'backend "triton" takes up to {MOST_HEADS} heads of all batch rows, got {q.shape[0] * q.shape[1]}'
     if refused is None:
         return "triton"
     if backend == "triton":

@@ -10,6 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from moc.attention.call import last_in_line
 from moc.attention.mandatory import Group, Mandatory
 
 _SCORES_AT_ONCE = {"cpu": 1 << 19}
@@ -27,6 +28,8 @@ def forward(
     """
     wide = torch.promote_types(q_BHQD.dtype, torch.float32)
     fused = q_BHQD.device.type == "cpu"
+    if fused:
+        q_BHQD, k_BHLD, v_BHLD = last_in_line(q_BHQD, k_BHLD, v_BHLD)
     out = torch.empty_like(q_BHQD, dtype=q_BHQD.dtype if fused else wide, memory_format=torch.contiguous_format)
     lse = torch.empty(q_BHQD.shape[:3], dtype=wide, device=q_BHQD.device)
     for group in links.groups:

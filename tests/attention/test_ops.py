@@ -357,3 +357,72 @@ def test_handles_come_in_few_lengths() -> None:
 def test_no_handle(wrong: Tensor) -> None:
     with pytest.raises(ValueError, match="handle"):
         layout_of(wrong)
+
+
+# What surrounds a call.
+
+
+@pytest.mark.parametrize("backend", ["portable", "reference"])
+@pytest.mark.parametrize("kind", ["last dimension far apart", "steps of two", "no steps at all"])
+def test_inputs_of_any_strides(backend: str, kind: str) -> None:
+    layout = ragged()
+    inputs = qkv(layout)
+    if kind == "last dimension far apart":
+        odd = [x.mT.contiguous().mT for x in inputs]
+    elif kind == "steps of two":
+        odd = [torch.stack([x, x + 1], -1).flatten(-2)[..., ::2] for x in inputs]
+    else:
+        odd = [x[..., :1].expand(-1, -1, -1, 8) for x in inputs]
+        inputs = [x.contiguous() for x in odd]
+    results = []
+    for made in (inputs, odd):
+        for through in ("eager", "operator"):
+            q, k, v = (x.detach().requires_grad_() for x in made)
+            routing = route(q, k, layout, CONFIG)
+            if through == "eager":
+                out = attend(q, k, v, layout, routing, CONFIG, backend=backend)  # type: ignore[call-overload]
+            else:
+                with FlopCounterMode(display=False):
+                    out = attend(q, k, v, layout, routing, CONFIG, backend=backend)  # type: ignore[call-overload]
+            results.append([out, *torch.autograd.grad(out.square().sum(), (q, k, v))])
+    for other in results[1:]:
+        torch.testing.assert_close(other, results[0])
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 84, 8), (2, 0, 84, 8), (2, 2, 84, 0)])
+def test_nothing_at_all_is_refused(shape: tuple[int, ...]) -> None:
+    x = torch.zeros(shape)
+    for call in (lambda: route(x, x, ragged(), CONFIG), lambda: attend(x, x, x, ragged(), None, CONFIG)):
+        with pytest.raises(ValueError, match="at least one batch row, head and channel"):
+            call()
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+def test_the_default_device_is_nobodys_business(compiled: bool) -> None:
+    layout = TokenLayout.from_shots(global_text=41, shots=[Shot(2, 3, 7), Shot(0, 4, 6)], chunk_tokens=16)
+    q, k, v = qkv(layout, grad=True)
+    run = torch.compile(moc_attention, fullgraph=True, backend="aot_eager") if compiled else moc_attention
+    with torch.device("meta"):
+        out = run(q, k, v, layout, CONFIG.replace(drop_in_rate=1.0, drop_in_max=1), seed=3)
+        out.sum().backward()
+    assert out.isfinite().all()
+    assert q.grad is not None
+
+
+def test_layouts_born_in_inference_mode() -> None:
+    with torch.inference_mode():
+        layout = TokenLayout.from_shots(global_text=42, shots=[Shot(2, 3, 7), Shot(0, 4, 6)], chunk_tokens=16)
+        moc_attention(*qkv(layout), layout, CONFIG)
+    q, k, v = qkv(layout, grad=True)
+    assert seen(lambda: moc_attention(q, k, v, layout, CONFIG).sum().backward()) == {
+        "route", "attend", "attend_backward"
+    }  # fmt: skip
+
+
+def test_counting_inside_fake_mode_leaves_real_tables() -> None:
+    layout = TokenLayout.from_shots(global_text=43, shots=[Shot(2, 3, 7), Shot(0, 4, 6)], chunk_tokens=16)
+    with FakeTensorMode(), FlopCounterMode(display=False) as counter:
+        inputs = [torch.randn(1, 2, layout.length, 8, requires_grad=True) for _ in range(3)]
+        moc_attention(*inputs, layout, CONFIG).sum().backward()
+    assert counter.get_total_flops() == round(flops(count(layout, CONFIG), 8, heads=2, backward=True).total)
+    assert moc_attention(*qkv(layout), layout, CONFIG).isfinite().all()

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from moc.attention import checks, fused, portable, reference
-from moc.attention.call import ONCE, Call
+from moc.attention.call import ONCE, Call, last_in_line
 from moc.attention.ops.making import operator
 from moc.config import MoCConfig
 from moc.handles import handle_for, layout_of
@@ -68,7 +68,8 @@ def attend_op(
     kernel = checks.kernel_for(backend, q, call.layout, call.config, call.q_range, gradients)
     indices = None if indices is None or indices.shape[-1] == 0 else indices
     run = fused.forward if kernel == "triton" else portable.forward
-    out, lse, _ = run(q, k, v, indices, call)
+    q_line, k_line, v_line = last_in_line(q, k, v)
+    out, lse, _ = run(q_line, k_line, v_line, indices, call)
     return _like(out, q), lse
 
 
@@ -113,11 +114,13 @@ def backward_op(
     call = _call(q, layout, config, start, stop, scale, deterministic)
     kernel = checks.kernel_for(backend, q, call.layout, call.config, call.q_range, True)
     indices = None if indices is None or indices.shape[-1] == 0 else indices
+    q_line, k, v, out = last_in_line(q, k, v, out)
     if kernel == "triton":
-        grads = fused.backward(dout, dlse, q, k, v, out, lse, indices, fused.plans_of(indices, q, call), call)
+        plans = fused.plans_of(indices, q, call)
+        dq, dk, dv = fused.backward(dout, dlse, q_line, k, v, out, lse, indices, plans, call)
     else:
-        grads = portable.backward(dout, dlse, q, k, v, out, lse, portable.links_of(indices, call), call)
-    dq, dk, dv = grads
+        links = portable.links_of(indices, call)
+        dq, dk, dv = portable.backward(dout, dlse, q_line, k, v, out, lse, links, call)
     return _like(dq, q), dk.contiguous(), dv.contiguous()
 
 

@@ -13,9 +13,10 @@ like others.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -23,6 +24,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from moc.attention.mandatory import mandatory
 from moc.config import MoCConfig
@@ -101,7 +103,18 @@ def _register(counter: ModuleType) -> None:
         (torch.ops.moc.attend, attend),
         (torch.ops.moc.attend_backward, backward),
     ):
-        counter.register_flop_formula(op, get_raw=True)(formula)
+        counter.register_flop_formula(op, get_raw=True)(_undisturbed(formula))
+
+
+def _undisturbed(formula: Callable[..., int]) -> Callable[..., int]:
+    """A formula whose own tables are real, whatever mode the counted tensors are under."""
+
+    @functools.wraps(formula)
+    def count(*args: Any, **kwargs: Any) -> int:
+        with _disable_current_modes():
+            return formula(*args, **kwargs)
+
+    return count
 
 
 def register_when_counting() -> None:
