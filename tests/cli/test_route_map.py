@@ -124,6 +124,20 @@ def test_a_story_that_was_interrupted_goes_on(run: Path, tmp_path: Path, monkeyp
     assert (tmp_path / "a" / "routing.npz").exists()
 
 
+def test_another_pattern_is_named(run: Path, tmp_path: Path) -> None:
+    import shutil
+
+    shutil.copytree(run, tmp_path / "a")
+    manifest = json.loads((run / "manifest.json").read_text())
+    for pattern, said in (("radial", "the layout decides"), ("random", "pattern random.")):
+        manifest["storyboard"]["attention"] = {"pattern": pattern}
+        (tmp_path / "a" / "manifest.json").write_text(json.dumps(manifest))
+        (note,) = json.loads(moc_here("route-map", tmp_path / "a", "--json").stdout)["notes"]
+        assert note.startswith(f"drawn with the attention pattern {pattern}")
+        assert said in note
+    assert json.loads(moc_here("route-map", run, "--json").stdout)["notes"] == []
+
+
 def test_checks(run: Path, tmp_path: Path) -> None:
     assert moc_here("route-map", run, "--fail-on-loops", "-q").returncode == 0
     loop = _copy(run, tmp_path / "loop", ahead=True)
