@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from moc_fake_model import FakeBackbone
-from moc_testing import assert_fails, bytes_of, moc_here, write_story
+from moc_testing import assert_fails, bytes_of, moc_here, story_data, write_story
+from test_run_kill import killed_at_rename
+from test_run_kill import manifest_of as killed_manifest
 
 from moc.errors import InputError
 from moc.run import Outcome, Request, RunFolder, plan_story, render, story_of_run
@@ -24,11 +27,12 @@ def story(tmp_path: Path) -> Path:
     return write_story(tmp_path / "tale.yaml")
 
 
-@pytest.fixture
-def lender(tmp_path: Path) -> Path:
-    """A finished run of the same story with another seed."""
-    go(write_story(tmp_path / "lender.yaml"), tmp_path / "lender", overrides={"sampling.seed": "99"})
-    return tmp_path / "lender"
+@pytest.fixture(scope="module")
+def lender(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run of the same story with another seed; nothing may change it."""
+    place = tmp_path_factory.mktemp("lender")
+    go(write_story(place / "tale.yaml"), place / "run", overrides={"sampling.seed": "99"})
+    return place / "run"
 
 
 def go(story: Path, out: Path, **options: Any) -> Outcome:
@@ -228,12 +232,32 @@ def test_a_run_with_edits_can_be_repeated(story: Path, lender: Path, tmp_path: P
         }
 
 
-def test_over_the_run_that_lends(story: Path, lender: Path) -> None:
+def test_over_the_run_that_lends(story: Path, lender: Path, tmp_path: Path) -> None:
     """--force clears the folder that the lent shot lies in; it is read before that."""
-    kept = latents(lender, 1)
-    go(story, lender, force=True, remember=f"{lender}:1")
-    assert np.array_equal(latents(lender, 1), kept)
-    assert manifest_of(lender)["seed"] == 7
+    out = tmp_path / "run"
+    shutil.copytree(lender, out)
+    go(story, out, force=True, remember=f"{out}:1")
+    assert np.array_equal(latents(out, 1), latents(lender, 1))
+    assert manifest_of(out)["seed"] == 7
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("after", [False, True])
+def test_killed_at_every_rename(lender: Path, tmp_path: Path, after: bool) -> None:
+    """The same command with --resume ends with the bytes of an undisturbed run."""
+    story, calm = write_story(tmp_path / "tale.yaml", story_data(2)), tmp_path / "calm"
+    options = {"remember": f"{lender}:1", "forget": "1:2"}
+    go(story, calm, **options)
+    number, killed = 0, True
+    while killed:
+        number += 1
+        out = tmp_path / f"{number}"
+        killed = killed_at_rename(lambda *places: go(*places, **options), story, out, number, after=after)
+        if killed:
+            go(story, out, resume=True, **options)
+        assert bytes_of(out) == bytes_of(calm), f"rename {number}"
+        assert killed_manifest(out) == killed_manifest(calm), f"rename {number}"
+    assert number > 5
 
 
 def test_runs_of_before_are_read(story: Path, tmp_path: Path) -> None:
