@@ -15,7 +15,7 @@ from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
 Grads = tuple[Tensor | None, ...]
-ONCE = "MoC attention can be differentiated once, not twice: its backward pass has no gradient of its own"
+ONCE = "this attention can be differentiated once, not twice: its backward pass has no gradient of its own"
 
 
 @dataclass(frozen=True)

@@ -25,9 +25,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
 from moc.attention import fa4, runs, varlen
+from moc.attention.call import differentiable_once
 from moc.attention.mandatory import Group, Mandatory
 from moc.attention.probes import LABELS, NAMES, Probe, probe
 
@@ -111,7 +111,7 @@ class _Dense(torch.autograd.Function):
         return out, lse
 
     @staticmethod
-    @once_differentiable
+    @differentiable_once
     def backward(ctx: Any, dout: Tensor | None, dlse: Tensor | None) -> tuple[Tensor | None, ...]:
         q, k, v, out, lse = ctx.saved_tensors
         dout = torch.zeros_like(out) if dout is None else dout

@@ -17,7 +17,7 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from torch.utils.flop_counter import FlopCounterMode
 
 from moc import MoCConfig, Shot, TokenLayout, attend, moc_attention, pool, record_routes, route
-from moc.attention import ops
+from moc.attention import dense, ops
 from moc.flops import count, flops, routed_pairs_of
 from moc.handles import _rebuilt, handle_of, layout_of
 
@@ -426,3 +426,13 @@ def test_counting_inside_fake_mode_leaves_real_tables() -> None:
         moc_attention(*inputs, layout, CONFIG).sum().backward()
     assert counter.get_total_flops() == round(flops(count(layout, CONFIG), 8, heads=2, backward=True).total)
     assert moc_attention(*qkv(layout), layout, CONFIG).isfinite().all()
+
+
+@pytest.mark.parametrize("linear", [True, False])
+def test_dense_attention_refuses_a_second_derivative_too(linear: bool) -> None:
+    q, k, v = qkv(ragged(), batch=1, grad=True)
+    out = dense.attend(q, k, v)
+    assert isinstance(out, Tensor)
+    (dq,) = torch.autograd.grad(out.sum() if linear else out.square().sum(), q, create_graph=True)
+    with pytest.raises(RuntimeError, match="can be differentiated once, not twice"):
+        dq.sum().backward()
