@@ -118,8 +118,8 @@ def words(seen: dict[str, str] | None) -> str:
     return f"{coat}, {hat}, {scarf}"
 
 
-def moving(rows: Sequence[Row], path: Path) -> None:
-    """The clip: a row a run, a column a shot, all shots playing at once."""
+def moving(rows: Sequence[Row], path: Path, still: Path | None) -> None:
+    """The clip: a row a run, a column a shot, all shots playing at once; `still` is a frame of it."""
     pictures = [[frames_of(row.out, number) for number in SHOWN] for row in rows]
     count = min(len(frames) for cells in pictures for frames in cells)
     height, width = pictures[0][0].shape[1] * _SCALE, pictures[0][0].shape[2] * _SCALE
@@ -145,7 +145,8 @@ def moving(rows: Sequence[Row], path: Path) -> None:
             picture.paste(cell, place)
         film.append(picture)
     film[0].save(path, save_all=True, append_images=film[1:], duration=125, loop=0, quality=75, method=4)
-    film[count // 2].save(path.with_suffix(".png"))
+    if still is not None:
+        film[count // 2].save(still)
 
 
 def main() -> None:
@@ -153,6 +154,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, default=Path("runs/coat"), help="where the runs go")
     parser.add_argument("--out", type=Path, default=CLIP)
+    parser.add_argument("--still", type=Path, help="a frame of the clip, as a picture to look at")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--model", default="pocket")
     parser.add_argument("--device", default="auto")
@@ -170,7 +172,7 @@ def main() -> None:
     for row in rows[1:]:
         draw(row.out, row=row, **place)
     args.out.parent.mkdir(parents=True, exist_ok=True)
-    moving(rows, args.out)
+    moving(rows, args.out, args.still)
     told = [(row, looks(row.out, 1), looks(row.out, 8)) for row in rows]
     for row, first, last in told:
         same = sum(a == b for a, b in zip((first or {}).values(), (last or {}).values(), strict=False))
