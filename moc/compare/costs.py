@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 SPARSITY = Metric(
     "sparsity", "spar-\nsity", "share of all query-key pairs of the story that were never computed, as it was drawn",
-    None, 1.0, "neither", form="{:.1%}", unit="share",
+    0.0, 1.0, "neither", source="MoC, arXiv 2508.21058", form="{:.1%}", unit="share",
 )  # fmt: skip
 PAST = Metric(
     "sparsity_past", "of\npast", "the same of the pairs with the own and earlier shots, counted before drawing",
@@ -26,7 +26,7 @@ PAST = Metric(
 GFLOP = Metric(
     "attention_gflop", "GFLOP\natt.",
     "attention of one pass over the whole story, all layers and heads, pooling and routing included, counted",
-    0.0, None, "lower", form="{:,.3g}", unit="GFLOP",
+    0.0, None, "lower", source="MoC, arXiv 2508.21058, sec. 3.3", form="{:,.3g}", unit="GFLOP",
 )  # fmt: skip
 STEP_SECONDS = Metric(
     "step_seconds", "s in\nsteps",

@@ -42,9 +42,9 @@ class Metric:
 
     @property
     def range(self) -> str:
-        """`0 to 1`, `0 and up`, `any`."""
+        """`0 to 1`, `0 and up`, `up to 1`, `any`."""
         if self.low is None:
-            return "any"
+            return "any" if self.high is None else f"up to {self.high:g}"
         return f"{self.low:g} and up" if self.high is None else f"{self.low:g} to {self.high:g}"
 
     def show(self, value: float | None) -> str:

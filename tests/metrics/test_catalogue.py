@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from moc.compare.costs import COSTS
@@ -9,6 +11,7 @@ from moc.compare.memory_columns import COLUMNS
 from moc.errors import InputError
 from moc.metrics.catalogue import AGREEMENT, ALL, DEFAULT, GROUPS, VBENCH, WORLD, choose
 from moc.metrics.metric import Metric
+from moc.metrics.vbench import FILES, NAMES
 
 EVERY = (*ALL, *COSTS, *COLUMNS)
 
@@ -46,6 +49,15 @@ def test_choice() -> None:
     for wrong, near in (("beauty", "known: world"), ("psrn", "did you mean 'psnr'"), ("", "no metric ''")):
         with pytest.raises(InputError, match=near):
             choose(wrong)
+
+
+def test_the_docs_list_every_metric() -> None:
+    text = (Path(__file__).parents[2] / "docs/metrics.md").read_text(encoding="utf-8")
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    told = [f"| `{m.key}` | {m.name} | {m.range} | {m.better} | {m.source} |" for m in (*ALL, *COSTS)]
+    assert rows[: len(told)] == told
+    files = [f"| `{name}` | {', '.join(f'`{file}`' for file in FILES[name])} |" for name in NAMES]
+    assert rows[len(told) :] == files
 
 
 def test_how_values_are_written() -> None:
