@@ -13,8 +13,9 @@ from moc.route_map.load import ALL, RouteMap, Selection, ShotInfo, shares
 
 MOST_FORGOTTEN = 6
 """Forgotten names that are told in words; the data has all of them."""
-FORGOTTEN = 0.5
-"""A name is forgotten when its shots get less than this part of what evenly spread routes would give them."""
+FORGOTTEN = 1 / 3
+"""A name is forgotten when its shots get less than this part of what evenly spread routes would give them (see
+docs/route-map.md for why)."""
 
 
 @dataclass(frozen=True)
@@ -190,7 +191,7 @@ def _forgotten_sentences(report: Report) -> list[str]:
     left = len(report.forgotten) - len(said)
     if left > 0:
         noun = "name gets" if left == 1 else "names get"
-        said.append(f"{left} more {noun} less than half of the even share; the JSON has them all.")
+        said.append(f"{left} more {noun} less than a third of the even share; the JSON has them all.")
     return said
 
 

@@ -114,7 +114,7 @@ def test_the_worst_of_many_forgotten_names_are_told() -> None:
     assert [found.share / found.even for found in report.forgotten] == pytest.approx([n / 100 for n in parts])
     *told, last = [sentence for sentence in report.sentences() if " name" in sentence]
     assert [int(sentence.split()[1]) for sentence in told] == [n for n, part in enumerate(parts, 3) if part < 6]
-    assert last.startswith("2 more names get less than half")
+    assert last.startswith("2 more names get less than a third")
 
 
 def test_names_of_later_shots_are_not_forgotten() -> None:
