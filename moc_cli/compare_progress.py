@@ -24,6 +24,7 @@ class CompareProgress:
         self.total = total
         self.said: set[str] = set()
         self._begun = 0
+        self._took: list[float] = []
         self._arm: _ArmProgress | None = None
 
     def __enter__(self) -> CompareProgress:
@@ -52,7 +53,9 @@ class CompareProgress:
 
     def _end_arm(self) -> None:
         if self._arm is not None and self._arm.drawing:
-            self._arm.done()
+            self._took.append(self._arm.seconds)
+            left = sum(self._took) / len(self._took) * (self.total - self._begun)
+            self._arm.done(f", about {clock(left)} left" if left >= 1 else "")
             self._arm = None
 
 
@@ -82,10 +85,15 @@ class _ArmProgress(RenderProgress):
             self.whole.said.add(message)
             super().note(message)
 
-    def done(self) -> None:
-        """The drawing is over."""
+    @property
+    def seconds(self) -> float:
+        """Since it began."""
+        return time.monotonic() - self._began
+
+    def done(self, more: str) -> None:
+        """The drawing is over; `more` is said of the rest."""
         self._stop()
-        self.say(f"{self.label} done in {clock(time.monotonic() - self._began)}")
+        self.say(f"{self.label} done in {clock(self.seconds)}{more}")
 
     def waiting(self, label: str) -> None:
         """Other words beside the spinner."""

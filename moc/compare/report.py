@@ -95,7 +95,9 @@ def compare_runs(
     report = _report(takes, labels, (0,), held, metrics, vbench_weights, device, on_measure)
     for told, one in zip(report["arms"], footage, strict=True):
         story = one.manifest["storyboard"]
-        told |= {"pattern": story["attention"].get("pattern"), "model": story["model"], "seed": one.manifest["seed"]}
+        pattern, seed = story["attention"].get("pattern") or "moc", one.manifest["seed"]
+        told |= {"pattern": pattern, "model": story["model"], "seed": seed}
+        told["summary"] = f"{pattern}, {story['model']}, seed {seed}"
         told["folders"] = [str(one.folder.path)]
     report["seeds"] = None
     if len({str(_words(one)) for one in footage}) > 1:

@@ -131,6 +131,7 @@ def test_values_of_existing_runs(tmp_path: Path) -> None:
     sparsity = np.array([shot["sparsity"] for shot in runs[0].manifest["shots"]])
     assert report["arms"][0]["values"]["sparsity"] == pytest.approx((tokens * sparsity).sum() / tokens.sum())
     assert report["notes"] == []
+    assert report["arms"][0]["summary"] == "local, fake, seed 7"
     assert footage["dense/seed-7"].lengths == runs[1].lengths
 
 
