@@ -42,7 +42,7 @@ def route_map(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", metavar="SHARE", help="Share of routes that counts for loops (0.2).",
+        typer.Option("--threshold", metavar="SHARE", help="Share of routes that counts for loops (0.3).",
                      rich_help_panel=_CHECK),
     ] = None,
     longest: Annotated[

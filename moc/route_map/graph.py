@@ -12,7 +12,7 @@ from itertools import islice, pairwise
 
 import numpy as np
 
-THRESHOLD = 0.2
+THRESHOLD = 0.3
 """Share of a shot's routes from which on they count as an edge (see docs/route-map.md for why)."""
 LONGEST = 4
 """Shots of the longest cycle that is listed; components have no such limit."""
