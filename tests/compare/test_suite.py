@@ -114,3 +114,16 @@ def test_columns_from_the_numbers_of_a_benchmark() -> None:
     assert found["intervals"]["kappa_people"] is None
     assert found["intervals"]["recall_people"] == [0.4, 0.6]
     assert values({**told, "stories": LEAST - 1}, {})["intervals"] == {}
+
+
+@pytest.mark.gpu
+@needs_weights
+def test_every_pattern_on_cuda(tmp_path: Path) -> None:
+    """All patterns that can stream, a few stories each: numbers for all, and memory shows."""
+    report = compare_memory(Benchmark(all_arms(None, None), tmp_path, stories=16, device="cuda"))
+    values = {arm["label"]: arm["values"] for arm in report["arms"]}
+    for label, found in values.items():
+        print(label, {key: round(value, 3) for key, value in found.items() if value is not None})
+        assert all(found[key] is not None for key in ("recall_people", "recall_places", "named", "sparsity"))
+    assert values["dense"]["recall_people"] > values["local"]["recall_people"]
+    assert values["moc"]["sparsity"] > 0.75
