@@ -107,9 +107,7 @@ def of_a_run(story: Storyboard, steps: int, runs: int, device: str) -> None:
 def of_attention(device: str) -> None:
     """Prints what `record_routes` costs one call of attention, and the memory of its table."""
     large = device.startswith("cuda")
-    options: dict[str, Any] = (
-        {"shots": "8", "heads": 3} if large else {"shots": "8", "tokens_per_shot": 900, "chunk": "50"}
-    )
+    options: dict[str, Any] = {"heads": 3} if large else {"tokens_per_shot": 900, "chunk": "50"}
     settings = make_settings(base_settings("paper-multi-shot", None, None), shots="8", **options)
     layout, size = settings.layout(8), settings.geometry
     dtype = torch.bfloat16 if large else torch.float32
