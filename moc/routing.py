@@ -227,6 +227,9 @@ def chosen(
     if descriptors is None:
         if k_BHLD is None:
             raise ValueError("route needs the keys or their descriptors, got neither")
+        if k_BHLD.ndim != 4:
+            raise ValueError(f"keys must be [B, H, L, D], got {list(k_BHLD.shape)}")
+        refuse_grouped(q_BHLD, k_BHLD)
         descriptors = pooled(k_BHLD, layout)
     batch, heads, rows, width = q_BHLD.shape
     if descriptors.shape != (batch, heads, layout.num_chunks, width):
@@ -339,6 +342,15 @@ def top_chunks(scores: Tensor, k: int) -> Tensor:
         values[tied], ranks[tied] = ordered.values[:, :kept], ordered.indices[:, :kept]
     ranks = torch.where(values == -torch.inf, NONE, ranks)
     return torch.nn.functional.pad(ranks, (0, k - kept), value=NONE)
+
+
+def refuse_grouped(q: Tensor, k: Tensor) -> None:
+    """Raises ValueError where heads of queries share heads of keys."""
+    if k.shape[1] != q.shape[1]:
+        raise ValueError(
+            f"grouped-query heads are not supported: {q.shape[1]} query heads against {k.shape[1]} key heads; "
+            "repeat the keys and values first"
+        )
 
 
 def resolve_range(layout: TokenLayout, q_range: tuple[int, int] | None) -> tuple[int, int]:

@@ -10,10 +10,12 @@ from torch import Tensor
 from moc.attention import fused
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
-from moc.routing import MOST_HEADS
+from moc.routing import MOST_HEADS, refuse_grouped
 
 BACKENDS = ("auto", "reference", "portable", "triton")
 """What `backend` may be; "auto" takes the fastest one that is exact on the inputs' device."""
+
+MOST_CHUNKS = 262_142  # of a plan of the Triton kernels, whose sort keys are 32 bits wide
 
 Backend = Literal["auto", "reference", "portable", "triton"]
 
@@ -39,11 +41,7 @@ def check_tensors(q: Tensor, k: Tensor, v: Tensor) -> None:
             raise ValueError(f"{name} are {x.dtype} on {x.device}, the queries {q.dtype} on {q.device}")
     if 0 in (q.shape[0], q.shape[1], q.shape[3]):
         raise ValueError(f"queries must hold at least one batch row, head and channel, got {list(q.shape)}")
-    if k.shape[1] != q.shape[1]:
-        raise ValueError(
-            f"grouped-query heads are not supported: {q.shape[1]} query heads against {k.shape[1]} key heads; "
-            "repeat the keys and values first"
-        )
+    refuse_grouped(q, k)
 
 
 def check(
@@ -105,8 +103,12 @@ def kernel_for(
     if backend not in ("auto", "triton"):
         return backend
     refused = fused.refusal(q, layout, config, q_range, gradients)
-    if refused is None and q.shape[0] * q.shape[1] > MOST_HEADS:
-        refused = f'backend "triton" takes up to {MOST_HEADS} heads of all batch rows, got {q.shape[0] * q.shape[1]}'
+    heads, chunks = q.shape[0] * q.shape[1], layout.num_chunks
+    if refused is None and (heads > MOST_HEADS or chunks > MOST_CHUNKS):
+        refused = (
+            f'backend "triton" takes up to {MOST_HEADS} heads of all batch rows and {MOST_CHUNKS} chunks, got {heads} '
+            f"and {chunks}"
+        )
     if refused is None:
         return "triton"
     if backend == "triton":

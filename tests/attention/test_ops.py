@@ -17,9 +17,8 @@ from torch.utils.checkpoint import CheckpointPolicy, checkpoint, create_selectiv
 from torch.utils.flop_counter import FlopCounterMode
 
 from moc import MoCConfig, Shot, TokenLayout, attend, moc_attention, pool, record_routes, route
-from moc.attention import dense, ops
+from moc.attention import checks, dense, ops
 from moc.flops import count, flops, routed_pairs_of
-from moc.handles import _rebuilt, handle_of, layout_of
 
 CONFIG = MoCConfig(chunk_tokens=16, top_k=2)
 EVEN = TokenLayout.from_shots(global_text=8, shots=[Shot(4, 4, 16)] * 4, chunk_tokens=16)
@@ -324,41 +323,6 @@ def test_what_is_refused_under_a_mode_is_refused_in_the_same_words() -> None:
         attend(q, k, v, layout, routing, CONFIG, backend="cuda")  # type: ignore[call-overload]
 
 
-# Handles.
-
-
-@settings(max_examples=40, deadline=None)
-@given(cases(max_shots=5), st.data())
-def test_a_handle_says_everything(case: tuple[TokenLayout, MoCConfig], data: st.DataObject) -> None:
-    layout, _ = case
-    if data.draw(st.booleans()):
-        kept = data.draw(st.sets(st.sampled_from(layout.shot_numbers))) if layout.shots else set()
-        layout = layout.select(sorted(kept))[0]
-    if data.draw(st.booleans()):
-        layout = layout.with_history([data.draw(st.integers(0, i)) for i in range(layout.num_shots)])
-    if data.draw(st.booleans()):
-        layout = layout.evenly()
-    assert layout_of(layout.handle) == layout
-    assert layout_of(layout.handle.clone()) == layout
-    # the object itself is not needed
-    raw = layout.handle.numpy().tobytes()
-    assert _rebuilt(raw) == layout
-    assert handle_of(_rebuilt(raw)).equal(layout.handle)
-
-
-def test_handles_come_in_few_lengths() -> None:
-    lengths = {len(TokenLayout.from_shots(shots=[Shot(3, n, 7 * n)] * n, chunk_tokens=5).handle) for n in range(1, 30)}
-    assert lengths == {1024}
-    many = [Shot(3, n, 7 * n) for n in range(1, 90)]
-    assert len(TokenLayout.from_shots(shots=many, chunk_tokens="frame").handle) == 2048
-
-
-@pytest.mark.parametrize("wrong", [torch.zeros(8, dtype=torch.uint8), torch.zeros(8)])
-def test_no_handle(wrong: Tensor) -> None:
-    with pytest.raises(ValueError, match="handle"):
-        layout_of(wrong)
-
-
 # What surrounds a call.
 
 
@@ -395,6 +359,24 @@ def test_nothing_at_all_is_refused(shape: tuple[int, ...]) -> None:
     for call in (lambda: route(x, x, ragged(), CONFIG), lambda: attend(x, x, x, ragged(), None, CONFIG)):
         with pytest.raises(ValueError, match="at least one batch row, head and channel"):
             call()
+
+
+def test_grouped_query_heads_are_refused_by_route_as_by_attend() -> None:
+    q, k, v = qkv(ragged())
+    for call in (lambda: route(q, k[:, :1], ragged(), CONFIG), lambda: attend(q, k[:, :1], v, ragged(), None, CONFIG)):
+        with pytest.raises(ValueError, match="grouped-query heads are not supported: 2 query heads against 1 key"):
+            call()
+
+
+def test_what_is_beyond_the_kernels_grids_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checks.fused, "refusal", lambda *args: None)
+    layout = ragged()
+    few, many = torch.empty(1, 2, layout.length, 8), torch.empty(65_536, 1, 1, 8, device="meta")
+    rows = (0, layout.length)
+    assert checks.kernel_for("auto", few, layout, CONFIG, rows, False) == "triton"
+    assert checks.kernel_for("auto", many, layout, CONFIG, rows, False) == "portable"
+    with pytest.raises(NotImplementedError, match=r"up to 65535 heads of all batch rows .* got 65536 and 10"):
+        checks.kernel_for("triton", many, layout, CONFIG, rows, False)
 
 
 @pytest.mark.parametrize("compiled", [False, True])
