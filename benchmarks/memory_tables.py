@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Found = dict[str, Any]
+FEW = 64  # stories, fewer than which are a look and no measurement
 
 
 def percent(value: float | None) -> str:
@@ -139,6 +140,8 @@ def print_tables(found: Found) -> None:
         console.print(_table("Motion", motion_table(found)))
     for line in motion_lines(found):
         console.print(line)
+    if found["stories"] < FEW:
+        console.print(f"{found['stories']} stories tell little; a measurement takes 256.")
 
 
 def _table(title: str, rows: Sequence[Sequence[str]]) -> Table:
