@@ -18,6 +18,7 @@ from torch import Tensor
 
 from moc.candidates import Candidates, candidates_of, video_chunks
 from moc.config import MoCConfig
+from moc.devices import on_device_of
 from moc.drops import Draw, drop_in, drop_off
 from moc.handles import traced
 from moc.layout import TokenLayout
@@ -101,7 +102,7 @@ def pooled(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | N
     edges = layout.chunk_edges()
     if k_BHLD.shape[2] != stop - start:
         raise ValueError(f"keys hold {k_BHLD.shape[2]} tokens, the range {start}:{stop} has {stop - start}")
-    with torch.no_grad():
+    with torch.no_grad(), on_device_of(k_BHLD):
         k_BHLD = k_BHLD.detach()
         few = k_BHLD.shape[0] * k_BHLD.shape[1] <= MOST_HEADS
         if k_BHLD.is_cuda and k_BHLD.dtype in _KERNEL_DTYPES and few and _has_triton():
@@ -240,7 +241,8 @@ def chosen(
         candidates = candidates_of(layout, config, (start, stop), q_BHLD.device)
     elif len(candidates.limit) != rows:
         raise ValueError(f"candidates are given for {len(candidates.limit)} rows, the queries have {rows}")
-    with torch.no_grad(), torch.autocast(q_BHLD.device.type, enabled=False):  # scores stay float32
+    off = torch.autocast(q_BHLD.device.type, enabled=False)  # scores stay float32
+    with torch.no_grad(), off, on_device_of(q_BHLD):
         table = video_chunks(layout, q_BHLD.device)
         keys = descriptors.detach()
         if len(table) < layout.num_chunks:

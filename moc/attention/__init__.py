@@ -13,6 +13,7 @@ from moc.attention.checks import BACKENDS, Backend
 from moc.attention.portable import attend_portable
 from moc.attention.reference import attend_allowed, attend_reference
 from moc.config import MoCConfig
+from moc.devices import on_device_of
 from moc.handles import traced
 from moc.layout import TokenLayout
 from moc.routing import Routing, resolve_range, route
@@ -125,7 +126,8 @@ def _attend(
             return attend_reference(q, k, v, layout, indices, config, rows, scale)
     run = fused.attend_fused if kernel == "triton" else attend_portable
     q, k, v = last_in_line(q, k, v)
-    return run(q, k, v, layout, indices, config, rows, scale, deterministic=deterministic)
+    with on_device_of(q):
+        return run(q, k, v, layout, indices, config, rows, scale, deterministic=deterministic)
 
 
 def moc_attention(

@@ -207,3 +207,15 @@ def test_a_second_derivative_is_refused() -> None:
     (dq,) = torch.autograd.grad(moc_attention(*made, EVEN, CONFIG).sum(), made[:1], create_graph=True)
     with pytest.raises(RuntimeError, match="can be differentiated once, not twice"):
         dq.sum().backward()
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="one GPU")
+@pytest.mark.parametrize("through", ["eager", "operator"])
+def test_tensors_on_another_device_than_the_current_one(through: str) -> None:
+    here = inputs(EVEN)
+    there = [x.detach().to("cuda:1").requires_grad_() for x in here]
+    run = step if through == "eager" else torch.compile(step, fullgraph=True, backend="aot_eager")
+    want = with_gradients(step, here, EVEN, deterministic=True)
+    with torch.cuda.device(0):
+        got = with_gradients(run, there, EVEN, deterministic=True)
+    assert_same([x.to("cuda:0") for x in got], want)

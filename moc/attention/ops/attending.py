@@ -11,6 +11,7 @@ from moc.attention import checks, fused, portable, reference
 from moc.attention.call import ONCE, Call, last_in_line
 from moc.attention.ops.making import operator
 from moc.config import MoCConfig
+from moc.devices import on_device_of
 from moc.handles import handle_for, layout_of
 from moc.layout import TokenLayout
 from moc.routing import resolve_range
@@ -69,7 +70,8 @@ def attend_op(
     indices = None if indices is None or indices.shape[-1] == 0 else indices
     run = fused.forward if kernel == "triton" else portable.forward
     q_line, k_line, v_line = last_in_line(q, k, v)
-    out, lse, _ = run(q_line, k_line, v_line, indices, call)
+    with on_device_of(q):
+        out, lse, _ = run(q_line, k_line, v_line, indices, call)
     return _like(out, q), lse
 
 
@@ -115,12 +117,13 @@ def backward_op(
     kernel = checks.kernel_for(backend, q, call.layout, call.config, call.q_range, True)
     indices = None if indices is None or indices.shape[-1] == 0 else indices
     q_line, k, v, out = last_in_line(q, k, v, out)
-    if kernel == "triton":
-        plans = fused.plans_of(indices, q, call)
-        dq, dk, dv = fused.backward(dout, dlse, q_line, k, v, out, lse, indices, plans, call)
-    else:
-        links = portable.links_of(indices, call)
-        dq, dk, dv = portable.backward(dout, dlse, q_line, k, v, out, lse, links, call)
+    with on_device_of(q):
+        if kernel == "triton":
+            plans = fused.plans_of(indices, q, call)
+            dq, dk, dv = fused.backward(dout, dlse, q_line, k, v, out, lse, indices, plans, call)
+        else:
+            links = portable.links_of(indices, call)
+            dq, dk, dv = portable.backward(dout, dlse, q_line, k, v, out, lse, links, call)
     return _like(dq, q), dk.contiguous(), dv.contiguous()
 
 
