@@ -38,7 +38,7 @@ MOVES = Metric(
 )  # fmt: skip
 SECONDS = Metric(
     "seconds_a_story", "s a\nstory",
-    "seconds of rendering a story in batches, from each shot's median batch, without the first one where there are more",
+    "seconds of rendering a story in batches, from each shot's median batch, the first one left out where it can be",
     0.0, None, "lower", form="{:,.3g}", unit="s",
 )  # fmt: skip
 COLUMNS = (

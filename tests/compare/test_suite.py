@@ -100,7 +100,8 @@ def test_columns_from_the_numbers_of_a_benchmark() -> None:
     attributes[OPEN["character"][1]]["chance"] = 0.8
     means = {"recall": 0.5, "recall_interval": [0.4, 0.6], "kappa": None, "kappa_interval": [None, None]}
     told = {
-        "stories": 64, "cost": [{"seconds": None}, {"seconds": 0.5}, {"seconds": 1.5}], "sparsity": 0.8, "attributes": attributes,
+        "stories": 64, "sparsity": 0.8, "attributes": attributes,
+        "cost": [{"seconds": None}, {"seconds": 0.5}, {"seconds": 1.5}],
         "named": {"right": 0.9, "interval": [0.8, 1.0]}, "means": {"character": means, "place": means},
         "motion": {"moves_as_told": float("nan"), "moves_as_told_interval": [float("nan"), float("nan")]},
     }  # fmt: skip
