@@ -158,7 +158,7 @@ def merge_kernel(
     b, h = bh // H, bh % H
     most = tl.load(own_lse_ptr + r, mask=ok, other=0.0)
     own_lse = most
-    for j in range(W):
+    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
         there = tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0
         most = tl.maximum(most, tl.load(part_lse_ptr + r * W + j, mask=ok & there, other=float("-inf")))
     safe = tl.where(most == float("-inf"), 0.0, most)
@@ -167,7 +167,7 @@ def merge_kernel(
     at = b * o_b + h * o_h + row * o_l
     own = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
     acc = tl.where(weight[:, None] > 0, own, 0.0) * weight[:, None]
-    for j in range(W):
+    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
         there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
         weight = tl.exp(tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) - safe)
         part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
@@ -237,7 +237,7 @@ def dq_sum_kernel(
     b, h = bh // H, bh % H
     at = b * o_b + h * o_h + row * o_l
     acc = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
-    for j in range(W):
+    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
         there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
         acc += tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
     at = b * r_b + h * r_h + row * r_l
