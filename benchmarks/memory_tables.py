@@ -188,7 +188,7 @@ def plot_recall(runs: Sequence[tuple[str, Found]], path: Path) -> None:
 def plot_cost(runs: Sequence[tuple[str, Found]], path: Path) -> None:
     """Draw seconds, FLOPs and bytes a shot against the shot's number, one line a run.
 
-    Shots that are planted in all stories cost nothing and are left out.
+    Shots that are planted in all stories cost nothing and are left out; so is the last one, whose keys nobody needs.
     """
     wanted = (
         ("seconds", "seconds a shot and story", 1.0),
@@ -200,13 +200,14 @@ def plot_cost(runs: Sequence[tuple[str, Found]], path: Path) -> None:
     figure, panels = _figure(len(shown))
     for axes, (key, title, unit) in zip(panels, shown, strict=True):
         for label, found in runs:
-            points = [(c["shot"], c[key] / unit) for c in found["cost"] if c["flops"] and c[key] is not None]
+            cost = [c for c in found["cost"][:-1] if c["flops"] and c[key] is not None]
+            points = [(c["shot"], c[key] / unit) for c in cost]
             if points:
                 axes.plot(*zip(*points, strict=True), label=label or None, linewidth=1.6)
         axes.set_title(title, fontsize=10)
         axes.set_xlabel("shot")
         axes.set_ylim(bottom=0)
-    if any(label for label, _ in runs):
+    if figure.axes[0].get_legend_handles_labels()[1]:
         figure.axes[0].legend(frameon=False, fontsize=8)
     _save(figure, path)
 

@@ -156,9 +156,9 @@ class Backbone(Protocol):
             memory: latents of finished shots by number; reads from disk when indexed.
             on_step: progress.
 
-        A model that can leave earlier shots out of play takes one more keyword, `forget: Mapping[int, Collection[int]]`:
-        by shot, rendered now or remembered, the earlier ones that it can't read. It is given where `--forget` asks for
-        it, and in mode "stream" alone.
+        A model that can leave earlier shots out of play takes one more keyword,
+        `forget: Mapping[int, Collection[int]]`: by shot, rendered now or remembered, the earlier ones that it can't
+        read. It is given where `--forget` asks for it, and in mode "stream" alone.
 
         Raises:
             MocError: the story, mode or device can't be served by this model.

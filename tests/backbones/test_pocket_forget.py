@@ -11,6 +11,7 @@ from pocket_cases import assert_same, shot_data, story_of, tiny_weights
 
 from moc.backbones.base import ShotResult
 from moc.backbones.pocket.backbone import PocketBackbone
+from moc.errors import InputError
 from moc.storyboard import Storyboard
 
 GUIDED = {"sampling": {"seed": 7, "steps": 2, "guidance": 2.0}}
@@ -84,3 +85,10 @@ def test_the_outer_loop_chooses_among_the_others(backbone: PocketBackbone) -> No
         routing = draw(backbone, story, [3], {3: [forgotten]}, memory)[3].routing
         looked = [bool(routing[..., start : start + 2].any()) for start in (0, 2)]
         assert looked == [forgotten == 2, forgotten == 1]
+
+
+def test_shots_of_other_patches_are_refused(backbone: PocketBackbone) -> None:
+    story = story_of(2)
+    latents = draw(backbone, story, [1], {})[1].latents
+    with pytest.raises(InputError, match=r"shot 1 was drawn by a model of other patches: .*\[32, 384\].*\[16, 768\]"):
+        draw(backbone, story, [2], {}, {1: latents.reshape(32, -1)})

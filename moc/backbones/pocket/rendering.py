@@ -34,6 +34,7 @@ from moc.backbones.pocket.planning import (
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.backbones.pocket.stream import Memory, RouteHook, ShotPass
 from moc.config import MoCConfig
+from moc.errors import InputError
 from moc.layout import TokenLayout
 from moc.routing import Routing, route
 from moc.sampling import Solver, timesteps
@@ -174,7 +175,11 @@ def render_stream(
     on_step: OnStep,
     forget: Mapping[int, Collection[int]] | None = None,
 ) -> Iterator[ShotResult]:
-    """Shot after shot; earlier shots that are not rendered now come from `memory` (see `Backbone.generate`)."""
+    """Shot after shot; earlier shots that are not rendered now come from `memory` (see `Backbone.generate`).
+
+    Raises:
+        InputError: a shot in `memory` is not of this model's patches.
+    """
     size = model.config
     config = attention_of(story)
     pieces = cut_into_pieces(story, size)
@@ -207,6 +212,12 @@ def render_stream(
         if shot.number not in shots:
             if shot.number in memory:
                 whole, at = memory[shot.number], 0
+                fits = (sum(piece.frames for piece in mine) * size.tokens_per_frame, size.patch_values)
+                if whole.shape != fits:
+                    raise InputError(
+                        f"shot {shot.number} was drawn by a model of other patches: its latents are "
+                        f"{list(whole.shape)}, and this model's are {list(fits)}."
+                    )
                 for piece in mine:
                     count = piece.frames * size.tokens_per_frame
                     finish(begin(piece), whole[at : at + count])
