@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from dataclasses import replace
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from pocket_cases import tiny_model
 
 from moc.attention.reference import mandatory_mask
+from moc.backbones.pocket import world_stream
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.stream import Memory
@@ -176,3 +178,36 @@ def test_random_routes_are_routes(model: PocketDiT, stories: StoryBatch) -> None
 def test_what_makes_no_sense_is_refused(model: PocketDiT, stories: StoryBatch) -> None:
     with pytest.raises(ValueError, match=r"planted must be \[3, 4\], got \[3, 2\]"):
         stream(model, stories, [True, False])
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("outer_top_m", [None, 1])
+def test_on_cuda(model: PocketDiT, stories: StoryBatch, outer_top_m: int | None) -> None:
+    """Under bf16, as benchmarks run it: nothing leaks without routes, planted shots are the truth, peaks are told."""
+    there = copy.deepcopy(model).to("cuda")
+    with torch.autocast("cuda", dtype=torch.bfloat16):
+        runs = [
+            stream(there, s.to("cuda"), FIRST, top_k=k, outer_top_m=outer_top_m, guidance=2.0)
+            for k in (0, 5) for s in (stories, other_looks(stories))
+        ]  # fmt: skip
+    assert torch.equal(runs[0].frames[:, 1:], runs[1].frames[:, 1:])
+    assert (runs[2].frames[:, 1:] != runs[3].frames[:, 1:]).any()
+    truth = render(stories, frames=SMALL.patch_frames, shots=slice(0, 1)).frames
+    assert (runs[0].frames[:, :1].int() - truth.int()).abs().max() <= 1
+    assert all(c.peak_bytes is not None and c.peak_bytes > 0 for c in runs[0].costs)
+
+
+@pytest.mark.gpu
+def test_cuda_draws_what_the_cpu_draws(model: PocketDiT, stories: StoryBatch) -> None:
+    """In float32 and with one noise, but for rounding and the choices that it tips."""
+    there = copy.deepcopy(model).to("cuda")
+    noise = world_stream._noise
+
+    def on_cpu(*words: Any) -> torch.Tensor:
+        return noise(*words[:-1], torch.device("cpu")).to(words[-1])
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(world_stream, "_noise", on_cpu)
+        here = stream(model, stories, FIRST, top_k=0).frames
+        gpu = stream(there, stories.to("cuda"), FIRST, top_k=0).frames
+    assert ((here.int() - gpu.int()).abs() > 3).float().mean() < 0.02
