@@ -125,6 +125,23 @@ def table_of(case: str) -> Callable[[Cases], str]:
     return said
 
 
+def free(cases: Cases) -> str:
+    """The free table, and what is left of it without routes."""
+    parts = [table_of("free")(cases)]
+    if "free_no_routes" in cases:
+        means = cases["free_no_routes"]["means"]
+        said = ", ".join(
+            f"{owner}s {part['kappa']:.2f} ({part['kappa_interval'][0]:.2f} to {part['kappa_interval'][1]:.2f})"
+            for owner, part in means.items()
+            if part["kappa"] is not None and None not in part["kappa_interval"]
+        )
+        parts.append(
+            "Without routes, where looks agree by habit, by shared light and by the reader's errors alone, kappa is: "
+            f"{said or 'not known'}."
+        )
+    return "\n\n".join(parts)
+
+
 def changes(cases: Cases) -> str:
     """One row a setting: what remains of memory, and of what is named."""
     rows = [["setting", "recall of people", "kappa", "recall of places", "kappa", "named", "sparsity"]]
@@ -194,7 +211,7 @@ SECTIONS: dict[str, tuple[Callable[[Cases], str], tuple[str, ...]]] = {
     "source": (source, ()),
     "goals": (goals, ("planted",)),
     "planted": (table_of("planted"), ("planted",)),
-    "free": (table_of("free"), ("free",)),
+    "free": (free, ("free",)),
     "changes": (changes, ("planted",)),
     "long": (long, ()),
     "cost": (cost, ()),

@@ -1,6 +1,6 @@
 """Every table of docs/memory.md in one go, unattended: each case ends in files of its own, and a failed one is told.
 
-    python benchmarks/memory_runs.py OUT                       # all cases, about 25 minutes on one H200
+    python benchmarks/memory_runs.py OUT                       # all cases, under half an hour on one H200
     python benchmarks/memory_runs.py OUT --only planted,free   # some, in this order
     python benchmarks/memory_runs.py OUT --minutes 9           # begin no case that would not end within that time
     python benchmarks/memory_report.py OUT                     # afterwards: the tables, and the plots
@@ -52,6 +52,7 @@ class Case:
 CASES = {
     "planted": Case("planted", 256, motion=True, seconds=120),
     "free": Case("free", 256, motion=True, seconds=120),
+    "free_no_routes": Case("free", 256, attention={"top_k": 0}, seconds=90),
     "no_routes": Case("planted", 256, attention={"top_k": 0}, seconds=90),
     "k1": Case("planted", 256, attention={"top_k": 1}, seconds=95),
     "k1_random": Case("planted", 256, attention={"top_k": 1, "pattern": "random"}, seconds=95),

@@ -182,6 +182,23 @@ def test_interval_is_over_stories() -> None:
     assert narrow.high - narrow.low == pytest.approx(0, abs=1e-9)
 
 
+@pytest.mark.parametrize("measure", ["recall", "kappa"])
+def test_intervals_hold_the_truth_in_most_experiments(measure: str) -> None:
+    """150 experiments of 80 stories, whose later looks hang together: a story remembers well or badly as a whole."""
+    rng, values, held = np.random.default_rng(0), 5, 0
+    memory = {"good": 0.9, "bad": 0.3}  # half of the stories each, so 0.6 on average
+    truth = 0.6 if measure == "kappa" else 0.6 + 0.4 / values
+    for experiment in range(150):
+        story = np.repeat(np.arange(80), 4)
+        first = np.repeat(rng.integers(0, values, 80), 4)
+        strength = np.repeat(np.where(rng.random(80) < 0.5, memory["good"], memory["bad"]), 4)
+        later = np.where(rng.random(320) < strength, first, rng.integers(0, values, 320))
+        counts = tally(story, first, later, stories=80, values=values)
+        found = estimate({"recall": recall, "kappa": kappa}[measure](counts, resamples(80, draws=200, seed=experiment)))
+        held += found.low <= truth <= found.high
+    assert 0.88 * 150 <= held <= 149
+
+
 def test_same_seed_same_interval() -> None:
     counts = of([(b, b % 2, b % 3 % 2) for b in range(30)], 30, 2)
     first, again, other = (estimate(kappa(counts, resamples(30, seed=seed))) for seed in (0, 0, 1))

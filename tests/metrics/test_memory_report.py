@@ -74,6 +74,16 @@ def test_measure_and_write(
     assert again == text
 
 
+def test_what_is_left_of_the_free_table_without_routes(
+    scripts: tuple[ModuleType, ModuleType], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    report = scripts[1]
+    monkeypatch.setattr(report, "table_of", lambda case: lambda cases: f"the table of {case}")
+    means = {"character": {"kappa": 0.021, "kappa_interval": [-0.01, 0.05]}, "place": {"kappa": None}}
+    assert report.free({"free": {}}) == "the table of free"
+    assert "characters 0.02 (-0.01 to 0.05)." in report.free({"free": {}, "free_no_routes": {"means": means}})
+
+
 def test_the_page_has_a_place_for_every_table(scripts: tuple[ModuleType, ModuleType]) -> None:
     text = (ROOT / "docs" / "memory.md").read_text()
     empty = scripts[1].fill(text, {})
