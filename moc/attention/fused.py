@@ -18,7 +18,6 @@ from moc.attention import flash, runs, varlen
 from moc.attention.call import Call, differentiable_once
 from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.portable import deterministic_algorithms
-from moc.attention.probes import own_kernel
 from moc.attention.triton.tiles import shared_memory
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
@@ -156,13 +155,8 @@ def _own_backward(
     """Adds the own part's key and value gradients to dk and dv, returns its query gradients."""
     own = _own(q, call)
     if dlse is not None and q.shape[-1] > WIDEST_WITH_LSE:
-        bits = torch.are_deterministic_algorithms_enabled()
-        if own_kernel(q, equal=own.equal, run=own.longest_run, backward=True, deterministic=bits, lse=True) in (
-            "fa2",
-            "fa3",
-        ):
-            delta = (dout.float() * out.float()).sum(-1) - dlse
-            return runs.backward(q, k, v, dout, lse, delta, own, call.q_range[0], call.scale, dk, dv)
+        delta = (dout.float() * out.float()).sum(-1) - dlse
+        return runs.backward(q, k, v, dout, lse, delta, own, call.q_range[0], call.scale, dk, dv)
     return flash.mandatory_backward(q, k, v, dout, out, lse, dlse, own, call.scale, dk, dv)
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -54,15 +55,22 @@ def packing_of(q_edges: Sequence[int], k_edges: Sequence[int], device: torch.dev
 
 @contextmanager
 def deterministic_algorithms(wanted: bool) -> Iterator[None]:
-    """Torch's own switch, for kernels that add up gradients in the order they finish."""
+    """Torch's own switch, for kernels that add up gradients in the order they finish.
+
+    Where it was off, new memory is not filled on its account: whoever takes it here writes all of it.
+    """
+    memory: Any = torch.utils.deterministic
     before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    filled = memory.fill_uninitialized_memory
     if wanted:
+        memory.fill_uninitialized_memory = filled and before[0]
         torch.use_deterministic_algorithms(True, warn_only=True)
     try:
         yield
     finally:
         if wanted:
             torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+            memory.fill_uninitialized_memory = filled
 
 
 @contextmanager

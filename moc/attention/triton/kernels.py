@@ -144,9 +144,16 @@ def short_forward_kernel(
 
 
 @triton.jit
+def _is_link(index, ok, C):
+    """Whether a slot names a chunk: the plan passes over all others, so nothing was written for them."""
+    chunk = tl.load(index, mask=ok, other=-1)
+    return ok & (chunk >= 0) & (chunk < C)
+
+
+@triton.jit
 def merge_kernel(
     part_ptr, part_lse_ptr, index_ptr, own_ptr, own_lse_ptr, out_ptr, lse_ptr,
-    o_b, o_h, o_l, r_b, r_h, r_l, rows, H, LQ,
+    o_b, o_h, o_l, r_b, r_h, r_l, rows, C, H, LQ,
     W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """One softmax out of the own part and up to W routed parts of each row, in the order of the slots."""
@@ -159,8 +166,8 @@ def merge_kernel(
     most = tl.load(own_lse_ptr + r, mask=ok, other=0.0)
     own_lse = most
     for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
-        there = tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0
-        most = tl.maximum(most, tl.load(part_lse_ptr + r * W + j, mask=ok & there, other=float("-inf")))
+        there = _is_link(index_ptr + r * W + j, ok, C)
+        most = tl.maximum(most, tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")))
     safe = tl.where(most == float("-inf"), 0.0, most)
     weight = tl.exp(own_lse - safe)
     total = weight
@@ -168,7 +175,7 @@ def merge_kernel(
     own = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
     acc = tl.where(weight[:, None] > 0, own, 0.0) * weight[:, None]
     for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
-        there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
+        there = _is_link(index_ptr + r * W + j, ok, C)
         weight = tl.exp(tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) - safe)
         part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
         acc += part.to(tl.float32) * weight[:, None]
@@ -225,7 +232,7 @@ def dq_kernel(
 
 @triton.jit
 def dq_sum_kernel(
-    part_ptr, index_ptr, own_ptr, out_ptr, o_b, o_h, o_l, r_b, r_h, r_l, rows, H, LQ,
+    part_ptr, index_ptr, own_ptr, out_ptr, o_b, o_h, o_l, r_b, r_h, r_l, rows, C, H, LQ,
     W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
     """Query gradient of each row: its own part plus its links, summed in float32 and rounded once."""
@@ -238,7 +245,7 @@ def dq_sum_kernel(
     at = b * o_b + h * o_h + row * o_l
     acc = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
     for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
-        there = ok & (tl.load(index_ptr + r * W + j, mask=ok, other=-1) >= 0)
+        there = _is_link(index_ptr + r * W + j, ok, C)
         acc += tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
     at = b * r_b + h * r_h + row * r_l
     tl.store(out_ptr + at[:, None] + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=wide)

@@ -53,7 +53,8 @@ def sort_kernel(index_ptr, key_ptr, start_ptr, count_ptr, per_head, blocks, C, T
     nth = tl.arange(0, T)
     at = block * T + nth
     chunk = tl.load(index_ptr + head * per_head + at, mask=at < per_head, other=-1)
-    key = tl.sort(tl.where(chunk >= 0, chunk * T + nth, NO_LINK))
+    # numbers that name no chunk, which nobody looks for on a GPU beforehand, must not write beyond the tables
+    key = tl.sort(tl.where((chunk >= 0) & (chunk < C), chunk * T + nth, NO_LINK))
     here = (head * blocks + block) * T + nth
     tl.store(key_ptr + here, key)
     tl.debug_barrier()  # neighbours are read back

@@ -114,7 +114,7 @@ def merged_forward(
         chosen = indices[part].contiguous()
         plan = make_plan(chosen, layout.num_chunks, shape.links)
         outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
-        merge(outs, lses, chosen, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
+        merge(outs, lses, chosen, layout.num_chunks, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
         plans.append((part, plan))
     return out, lse, Plans(tuple(plans))
 
@@ -147,8 +147,8 @@ def links_forward(
 
 
 def merge(
-    part: Tensor, part_lse: Tensor, indices: Tensor, own_out: Tensor, own_lse: Tensor, out: Tensor, lse: Tensor,
-    where: Part,
+    part: Tensor, part_lse: Tensor, indices: Tensor, chunks: int, own_out: Tensor, own_lse: Tensor, out: Tensor,
+    lse: Tensor, where: Part,
 ) -> None:  # fmt: skip
     """Writes the softmax over own part and links to `out` [b, h, Lq, D] and to its part of `lse` [B, H, Lq]."""
     batch, heads, rows, _ = out.shape
@@ -156,7 +156,7 @@ def merge(
     piece = lse[where]  # whole heads of one batch row, or whole batch rows: contiguous
     kernels.merge_kernel[(triton.cdiv(count, ROWS),)](
         part, part_lse, indices, own_out, own_lse, out, piece,
-        *_strides(own_out, out), count, heads, rows, W=indices.shape[-1], **_widths(out), R=ROWS, num_warps=4,
+        *_strides(own_out, out), count, chunks, heads, rows, W=indices.shape[-1], **_widths(out), R=ROWS, num_warps=4,
     )  # fmt: skip
 
 
@@ -197,16 +197,16 @@ def dq_with_links(
             layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, rows, scale * LOG2E,
             W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
         )  # fmt: skip
-        sum_queries(part, chosen, own_dq[where], dq[where])
+        sum_queries(part, chosen, chunks, own_dq[where], dq[where])
     return dq
 
 
-def sum_queries(part: Tensor, indices: Tensor, own_dq: Tensor, dq: Tensor) -> None:
+def sum_queries(part: Tensor, indices: Tensor, chunks: int, own_dq: Tensor, dq: Tensor) -> None:
     """Writes the query gradients of own part and links, [P, D] at their slots, to `dq` [b, h, Lq, D]."""
     batch, heads, rows, links = indices.shape
     count = batch * heads * rows
     kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
-        part, indices, own_dq, dq, *_strides(own_dq, dq), count, heads, rows, W=links, **_widths(dq), R=ROWS,
+        part, indices, own_dq, dq, *_strides(own_dq, dq), count, chunks, heads, rows, W=links, **_widths(dq), R=ROWS,
         num_warps=4,
     )  # fmt: skip
 

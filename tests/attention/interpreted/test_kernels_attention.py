@@ -293,3 +293,20 @@ def test_groups_of_heads_and_batch_rows_give_the_same(monkeypatch: pytest.Monkey
         assert len(list(routed._parts(indices, 16))) == groups
         for a, b in zip(both(inputs, layout, indices, CONFIG, (0, layout.length))[0], whole, strict=True):
             assert torch.equal(a, b)
+
+
+def test_numbers_of_no_chunk_are_no_links() -> None:
+    """On a GPU nobody looks through the routes first: ids beyond the layout must neither be read nor written."""
+    layout = ragged()
+    q, k, v = qkv(layout, batch=1, width=16)
+    span = (0, layout.length)
+    indices = route(q, k, layout, CONFIG).indices
+    stray = torch.where(indices < 0, layout.num_chunks + 3, indices)
+    assert not torch.equal(stray, indices)
+    results = []
+    for chosen in (stray, indices):
+        inputs = [x.detach().requires_grad_() for x in (q, k, v)]
+        out, lse = fused.attend_fused(*inputs, layout, chosen, CONFIG, span)
+        results.append([out, lse, *torch.autograd.grad(out.sum() + lse.sum(), inputs)])
+    for a, b in zip(*results, strict=True):
+        assert torch.equal(a, b)
