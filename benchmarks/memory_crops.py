@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import random
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +22,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
 from moc.backbones.pocket.planning import STEPS
+from moc.backbones.pocket.precision import fast_products
 from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.backbones.pocket.world_stream import stream_world
 from moc.config import MoCConfig
@@ -118,12 +118,10 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=7)
     args = parser.parse_args()
     stories, _ = recurring_stories(args.stories, 8, generator=torch.Generator().manual_seed(args.seed))
-    precision: AbstractContextManager[object] = (
-        torch.autocast("cuda", dtype=torch.bfloat16) if args.device.startswith("cuda") else nullcontext()
-    )
-    with torch.no_grad(), precision:
+    model = load_model(args.weights, args.device)
+    with torch.no_grad(), fast_products(model):
         frames = stream_world(
-            load_model(args.weights, args.device), stories.to(args.device), MoCConfig.preset("pocket"),
+            model, stories.to(args.device), MoCConfig.preset("pocket"),
             latent_frames=args.latent_frames, steps=STEPS, seed=args.seed,
         ).frames  # fmt: skip
     with torch.no_grad():

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import argparse
 import json
-from contextlib import nullcontext
 from pathlib import Path
 
 import pandas as pd
 import torch
 
 from moc.backbones.pocket.planning import STEPS
+from moc.backbones.pocket.precision import fast_products
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.config import MoCConfig
 from moc.metrics.world import UNREAD, accuracy, interval, readings
@@ -37,12 +37,11 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
         moc = moc.replace(top_k=args.top_k)
     tables = []
     generator = torch.Generator(device=device).manual_seed(args.seed)
-    precision = torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
     done = 0
     while done < args.stories:
         count = min(args.batch, args.stories - done)
         stories = sample_stories(count, args.shots, generator=generator, device=device, split=args.split)
-        with precision:
+        with fast_products(model):
             frames = stream_stories(
                 model, stories, latent_frames=args.latent_frames, steps=args.steps, seed=args.seed + done, moc=moc,
                 planted=args.planted, guidance=args.guidance,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import torch
 
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.planning import STEPS
+from moc.backbones.pocket.precision import fast_products
 from moc.backbones.pocket.world_stream import ShotCost, stream_world
 from moc.config import MoCConfig
 from moc.metrics.memory import Table, summary
@@ -90,7 +90,7 @@ def run(
     device: torch.device | str,
     on_shot: Callable[[int, int], None] = lambda done, total: None,
 ) -> Result:
-    """Render and read all stories; on CUDA the network runs under bf16 autocast, as `moc generate` does.
+    """Render and read all stories; in the precision of `moc generate`.
 
     Args:
         on_shot: called with (shots done, shots in all); a batch's shot counts once for each of its stories.
@@ -113,15 +113,12 @@ def run(
     for first in range(0, experiment.stories, size):
         part = slice(first, min(first + size, experiment.stories))
         stories, count = everything[part].to(device), part.stop - part.start
-        precision: AbstractContextManager[object] = (
-            torch.autocast("cuda", dtype=torch.bfloat16) if device.type == "cuda" else nullcontext()
-        )
         began = time.monotonic()
 
         def tell(number: int, first: int = first, count: int = count) -> None:
             on_shot(first * experiment.shots + number * count, total)
 
-        with precision:
+        with fast_products(model):
             streamed = stream_world(
                 model, stories, experiment.config, latent_frames=experiment.latent_frames, steps=experiment.steps,
                 seed=experiment.seed, planted=given[part], guidance=experiment.guidance, first_story=first,

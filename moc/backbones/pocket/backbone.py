@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -51,17 +50,15 @@ class PocketBackbone:
         on_step: OnStep,
         forget: Mapping[int, Collection[int]] | None = None,
     ) -> Iterator[ShotResult]:
-        """See `Backbone.generate`. On CUDA the network runs under bf16 autocast, elsewhere in float32."""
+        """See `Backbone.generate`; `moc.backbones.pocket.precision` has the network's precision."""
         import torch
 
+        from moc.backbones.pocket.precision import fast_products
         from moc.backbones.pocket.rendering import render_joint, render_stream
 
         model = weight_files.load_model(self.weights, device)
-        precision: AbstractContextManager[object] = (
-            torch.autocast("cuda", dtype=torch.bfloat16) if device.startswith("cuda") else nullcontext()
-        )
         began = time.monotonic()
-        with torch.inference_mode(), precision:
+        with torch.inference_mode(), fast_products(model):
             if mode == "joint":
                 yield from render_joint(model, story, seed=seed, shots=shots, on_step=on_step, began=began)
             else:

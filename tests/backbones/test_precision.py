@@ -1,0 +1,59 @@
+"""The precision of rendering: what changes inside, and that nothing does afterwards."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from moc.backbones.pocket import precision
+from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.model import PocketDiT
+
+asked = precision.multiplies_in_bfloat16.__wrapped__
+TINY = PocketConfig(width=32, layers=2, heads=2, mlp=64, head=48)
+
+
+@pytest.fixture
+def model() -> PocketDiT:
+    torch.manual_seed(0)
+    return PocketDiT(TINY).eval()
+
+
+def test_linear_layers_multiply_in_bfloat16_where_the_cpu_does(
+    model: PocketDiT, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(precision, "multiplies_in_bfloat16", lambda: True)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    layer = model.blocks[0].up
+    x = torch.randn(5, 32)
+    exact = layer(x)
+    with precision.fast_products(model):
+        assert layer.weight.dtype == torch.bfloat16
+        assert model.patch_in.weight.dtype == torch.float32  # the residual stream's
+        rough = layer(x)
+        assert rough.dtype == torch.float32
+        assert torch.equal(rough, torch.nn.functional.linear(x.bfloat16(), layer.weight, layer.bias).float())
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
+    assert torch.equal(layer(x), exact)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+
+
+def test_other_cpus_stay_exact(model: PocketDiT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_in_bfloat16", lambda: False)
+    with precision.fast_products(model):
+        assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_a_model_is_put_back_after_an_error(model: PocketDiT, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_in_bfloat16", lambda: True)
+    with pytest.raises(KeyError), precision.fast_products(model):
+        raise KeyError
+    assert {p.dtype for p in model.parameters()} == {torch.float32}
+
+
+def test_old_releases_of_torch_do_not_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.delattr(torch.cpu, name, raising=False)
+    assert asked() is False
