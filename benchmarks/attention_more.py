@@ -126,7 +126,7 @@ def _ways_to_route(bench: Bench, tell: Tell) -> list[Cell]:
     case, q, k, v, layout = bench.case, bench.q, bench.k, bench.v, bench.layout
     indices = route(q, k, layout, bench.config).indices.contiguous()
     shape = tiles.forward_tiles(tiles.longest_chunk(layout), case.width, q.dtype, tiles.shared_memory(bench.device))
-    plan = make_plan(indices, layout.num_chunks, shape.M)
+    plan = make_plan(indices, layout.num_chunks, shape.links)
     links, scale = indices.shape[-1], case.width**-0.5
     work = case.counts.routed_pairs * case.heads * case.width * FLOPS_PER_PAIR
     ways: dict[str, Callable[[], tuple[Tensor, Tensor]]] = {
