@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Literal
 
 State = Literal["ok", "missing", "unused"]
+_AGAIN = "pip install --force-reinstall --no-deps .  # in a copy of the repository"
 GIB = 1 << 30
 _DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -113,7 +114,10 @@ def _attention() -> Iterator[Finding]:
 
 _PACKAGES = {"fa4": "flash-attn-4", "fa3": "flash-attn-3"}
 _KERNELS = {
-    "fa4": ("about twice the speed of FlashAttention-2 on Hopper and newer GPUs", "pip install 'moc[flash]'"),
+    "fa4": (
+        "about twice the speed of FlashAttention-2 on Hopper and newer GPUs",
+        "pip install 'flash-attn-4>=4.0.0b36'",
+    ),
     "fa3": ("faster attention on Hopper GPUs, where FlashAttention-4 is not installed", ""),
     "cudnn": ("faster attention within equal shots than FlashAttention-2", ""),
     "fa2": ("attention within shots on any NVIDIA GPU since Ampere", ""),
@@ -143,7 +147,7 @@ def _files() -> Iterator[Finding]:
         if path.is_file() and path.stat().st_size:
             yield Finding("files", name, "ok", f"{path.name}, {path.stat().st_size / 2**20:.1f} MiB", gives)
         else:
-            yield Finding("files", name, "missing", f"{path} is not there", gives, "pip install --force-reinstall moc")
+            yield Finding("files", name, "missing", f"{path} is not there", gives, _AGAIN)
     plots = _version("matplotlib")
     gives = "moc profile --plot"
     if plots:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from itertools import accumulate, pairwise
 from typing import Any
 
@@ -22,8 +22,13 @@ from torch import Tensor
 
 from moc.config import ChunkTokens
 from moc.handles import handle_of
+from moc.kept import Kept
 
 _CPU = torch.device("cpu")
+
+KEPT_TOKENS = 1 << 22
+"""Tokens of all layouts that `from_shots` keeps for whoever asks again. With its tables a layout takes some 40 bytes a
+token, so that is about 160 MiB; the layout asked for last stays however long it is."""
 
 
 @dataclass(frozen=True)
@@ -140,7 +145,7 @@ class TokenLayout:
             raise ValueError(f"global_text must be at least 0, got {global_text}")
         if chunk_tokens != "frame" and _integer('chunk_tokens that is not "frame"', chunk_tokens) < 1:
             raise ValueError(f'chunk_tokens must be at least 1 or "frame", got {chunk_tokens}')
-        return _from_shots(global_text, shots, chunk_tokens)
+        return _kept((global_text, shots, chunk_tokens))
 
     # Sizes, plain integers.
 
@@ -409,11 +414,17 @@ class TokenLayout:
         return {number: i for i, number in enumerate(self.shot_numbers)}
 
 
-@lru_cache(maxsize=256)
-def _from_shots(global_text: int, shots: tuple[Shot, ...], chunk_tokens: ChunkTokens) -> TokenLayout:
-    """One object per description, so that tables are shared by everyone who asks for the same layout."""
+_Description = tuple[int, tuple[Shot, ...], ChunkTokens]
+
+
+def _made(description: _Description) -> TokenLayout:
+    global_text, shots, chunk_tokens = description
     layout = TokenLayout(global_text, shots, chunk_tokens, tuple(range(1, len(shots) + 1)), ())
     return replace(layout, chunk_origin=tuple(range(layout.num_chunks)), _cache={})
+
+
+# One object per description, so that tables are shared by everyone who asks for the same layout.
+_kept = Kept[_Description, TokenLayout](_made, lambda layout: layout.length, most=KEPT_TOKENS, at_most=256)
 
 
 def _integer(name: str, value: Any) -> int:

@@ -2,6 +2,9 @@
 
 The paper trains with chunks of 10240, 5120, 2560 and 1280 tokens and k = 5 (App. F); when the stages change it does
 not say. Its introduction and App. G speak of changing k as well, so a stage may change any training knob.
+
+For training loops of your own. The stages of `moc train` (`moc.training.config.Stage`) are another thing: they have
+lengths instead of first steps, and besides chunks and k they set batch, shots and frames of the stories.
 """
 
 from __future__ import annotations
@@ -71,8 +74,6 @@ class Schedule:
     @classmethod
     def from_rows(cls, rows: Iterable[Mapping[str, Any]]) -> Schedule:
         """A schedule from mappings such as `{"step": 0, "chunk_tokens": 512}`.
-
-        The stages of `moc train` have lengths instead of first steps; each is applied as a `Stage` of this module.
 
         Raises:
             ValueError: a key is unknown or missing, or a value out of range.

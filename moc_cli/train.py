@@ -58,11 +58,12 @@ def train(
 
 def _value(key: str, text: str) -> Any:
     """The value of a setting, written as in the file."""
-    import yaml
+    from reprlib import repr as shown
 
     from moc.errors import InputError
+    from moc.training.config import read_value
 
     try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise InputError(f"--set {key}: '{text}' is not a value as in a YAML file.") from None
+        return read_value(text)
+    except ValueError as error:
+        raise InputError(f"--set {key}: {shown(text)} is not a value as in a YAML file: {error}.") from None

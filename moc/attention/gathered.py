@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from moc.attention import varlen
+from moc.attention.triton.tiles import longest_chunk
 from moc.attention.varlen import Packing
 from moc.layout import TokenLayout
 
@@ -120,4 +121,4 @@ def _key_edges(layout: TokenLayout, heads: int, where: torch.device) -> tuple[Te
     bounds = layout.to(where).chunk_bounds
     first = torch.arange(heads, device=where)[:, None] * layout.length
     edges = torch.cat([(first + bounds[:-1]).flatten(), bounds.new_full((1,), heads * layout.length)])
-    return edges.int(), int(bounds.diff().max())
+    return edges.int(), longest_chunk(layout)

@@ -61,8 +61,8 @@ class Mandatory:
     @cached_property
     def key_index(self) -> Tensor:
         """[P] int64 stream positions of the packed keys, group after group."""
-        runs = [torch.arange(a, b) for group in self.groups for a, b in group.keys]
-        return torch.cat([torch.zeros(0, dtype=torch.int64), *runs]).to(self.device)
+        runs = [torch.arange(a, b, device="cpu") for group in self.groups for a, b in group.keys]
+        return torch.cat([torch.zeros(0, dtype=torch.int64, device="cpu"), *runs]).to(self.device)
 
     @cached_property
     def q_edges(self) -> Tensor:
@@ -75,7 +75,7 @@ class Mandatory:
         return self._edges([g.num_keys for g in self.groups])
 
     def _edges(self, sizes: list[int]) -> Tensor:
-        return torch.tensor([0, *accumulate(sizes)], dtype=torch.int64).to(self.device)
+        return torch.tensor([0, *accumulate(sizes)], dtype=torch.int64, device="cpu").to(self.device)
 
     @cached_property
     def slabs(self) -> tuple[tuple[slice, Mandatory], ...]:

@@ -80,8 +80,8 @@ def check(weights: Path | None, names: Sequence[str]) -> None:
     python = os.environ.get(PYTHON_VARIABLE)
     if python is None and find_spec("vbench") is None:
         raise InputError(
-            "the VBench metrics need the package vbench; install it (pip install 'moc[vbench]'), or set "
-            f"{PYTHON_VARIABLE} to the Python of an environment that has it."
+            "the VBench metrics need the package vbench, which pins old versions of others: install it in an "
+            f"environment of its own (pip install vbench) and set {PYTHON_VARIABLE} to the Python there."
         )
     if python is not None and not os.access(python, os.X_OK):
         raise InputError(f"{PYTHON_VARIABLE}={python} is no program that can be run.")

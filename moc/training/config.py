@@ -7,12 +7,15 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields
 from pathlib import Path
+from reprlib import repr as shown  # values may be as long as the file: a message shows the beginning and the end
 from typing import Any, TypeVar, cast
 
 import yaml
 
 from moc.backbones.pocket.config import PocketConfig
 from moc.config import ChunkTokens, MoCConfig
+from moc.errors import MocError
+from moc.storyboard.files import read_text
 
 _Kind = TypeVar("_Kind")
 
@@ -54,8 +57,8 @@ class Stage:
             _within(name, getattr(self, name), 1)
         _within("top_k", self.top_k, 0)
         if self.chunk_tokens != "frame":
-            if not isinstance(self.chunk_tokens, int):
-                raise ValueError(f'chunk_tokens = {self.chunk_tokens!r} must be a whole number or "frame"')
+            if isinstance(self.chunk_tokens, bool) or not isinstance(self.chunk_tokens, int):
+                raise ValueError(f'chunk_tokens = {shown(self.chunk_tokens)} must be a whole number or "frame"')
             _within("chunk_tokens", self.chunk_tokens, 1)
 
 
@@ -145,7 +148,8 @@ class TrainConfig:
             _within(name, getattr(self, name), 0, open_end=True)
         for name in ("micro_stories", "log_every"):
             _within(name, getattr(self, name), 1)
-        for name in ("seed", "warmup", "decay", "weight_decay", "t_std", "character_weight", "small_figures"):
+        _within("seed", self.seed, 0, 2**63 - 1)
+        for name in ("warmup", "decay", "weight_decay", "t_std", "character_weight", "small_figures"):
             _within(name, getattr(self, name), 0)
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
@@ -161,9 +165,9 @@ class TrainConfig:
                 "of all stories and must not sum to more than 1"
             )
         if self.noise not in ("scales", "white"):
-            raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
+            raise ValueError(f"noise = {shown(self.noise)} must be 'scales' or 'white'")
         if self.optimizer not in ("adamw", "muon"):
-            raise ValueError(f"optimizer = {self.optimizer!r} must be 'adamw' or 'muon'")
+            raise ValueError(f"optimizer = {shown(self.optimizer)} must be 'adamw' or 'muon'")
         if not self.stages:
             raise ValueError("stages: a training needs at least one stage")
         for number, stage in enumerate(self.stages, 1):
@@ -212,15 +216,16 @@ class TrainConfig:
 
 def _within(name: str, value: float | None, low: float, high: float = math.inf, *, open_end: bool = False) -> None:
     """Refuses a number outside low..high, `low` itself too when `open_end`; None stands for no number."""
-    if value is None or (low <= value <= high and math.isfinite(value) and not (open_end and value == low)):
+    finite = isinstance(value, int) or value is None or math.isfinite(value)
+    if value is None or (low <= value <= high and finite and not (open_end and value == low)):
         return
     if high < math.inf:
-        wanted = f"lie in {low:g} to {high:g}"
+        wanted = f"lie in {low} to {high}"
     elif low > -math.inf:
         wanted = f"be {'more than' if open_end else 'at least'} {low:g}"
     else:
         wanted = "be a finite number"
-    raise ValueError(f"{name} = {value} must {wanted}")
+    raise ValueError(f"{name} = {shown(value)} must {wanted}")
 
 
 def _whole(value: Any) -> int:
@@ -274,11 +279,11 @@ def _read(kind: type, values: Any, where: str) -> dict[str, Any]:
         if key not in known:
             near = difflib.get_close_matches(str(key), known, 1)
             hint = f", did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-            raise ValueError(f"{where}: unknown key {key!r}{hint}")
+            raise ValueError(f"{where}: unknown key {shown(key)}{hint}")
         try:
             settings[key] = _READERS.get(str(known[key].type), lambda x: x)(value)
         except ValueError as wanted:
-            raise ValueError(f"{where}: {key} = {value!r} must be {wanted}") from None
+            raise ValueError(f"{where}: {key} = {shown(value)} must be {wanted}") from None
     for name, f in known.items():
         if name not in settings and f.default is MISSING and f.default_factory is MISSING:
             raise ValueError(f"{where}: {name!r} is missing")
@@ -316,15 +321,53 @@ def _make(kind: type[_Kind], settings: dict[str, Any], where: str) -> _Kind:
 
 
 class _Loader(yaml.SafeLoader):
-    """YAML in which no key comes twice: the second would silently win."""
+    """YAML in which no key comes twice (the second would silently win), nothing stands for something else (a few
+    aliases of aliases unfold into gigabytes), and what looks like a date is a text."""
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            problem = f"alias '*{event.anchor}': write the value out"
+            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, TypeError, LookupError, AttributeError):  # as PyYAML fails on 0b_ or !!int ""
+            problem = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen: set[str] = set()
         for key, _ in node.value:
             if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"key {key.value!r} comes twice", key.start_mark)
+                problem = f"key {shown(key.value)} comes twice"
+                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
             seen.add(str(key.value))
         return super().construct_mapping(node, deep)
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def read_value(text: str) -> Any:
+    """A value written as in the file.
+
+    Raises:
+        ValueError: it is no YAML.
+    """
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.MarkedYAMLError as error:
+        raise ValueError(error.problem) from None
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from None
+    except RecursionError:
+        raise ValueError("nested too deeply") from None
 
 
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
@@ -333,13 +376,21 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     Raises:
         ValueError: as `parse`, or the file is not readable YAML.
     """
+    if Path(path).is_dir():
+        raise ValueError(f"{path}: this is a directory; name a training config, such as train.yaml")
     try:
-        values = yaml.load(Path(path).read_text(encoding="utf-8"), _Loader)
+        text, _ = read_text(path)
+    except MocError as error:
+        raise ValueError(str(error)) from None
+    try:
+        values = yaml.load(text, _Loader)
     except yaml.MarkedYAMLError as error:
         at = f":{error.problem_mark.line + 1}:{error.problem_mark.column + 1}" if error.problem_mark else ""
         raise ValueError(f"{path}{at}: {error.problem}") from error
-    except (OSError, UnicodeDecodeError, yaml.YAMLError, RecursionError) as error:
-        raise ValueError(f"{path}: cannot be read as a training config: {error}") from error
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path}: {' '.join(str(error).split())}") from error
+    except RecursionError:
+        raise ValueError(f"{path}: nested too deeply for a training config") from None
     if isinstance(values, Mapping) and overrides:
         values = dict(values)
         for key, value in overrides.items():

@@ -258,8 +258,8 @@ class Trainer:
 
 @cache
 def compiled_halves() -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """`Block.before` and `Block.after`, compiled: once for every layer and every trainer of the process, since the block
-    is an argument and its parameters are inputs of the graph."""
+    """`Block.before` and `Block.after`, compiled: once for every layer and every trainer of the process, since the
+    block is an argument and its parameters are inputs of the graph."""
     return torch.compile(Block.before, dynamic=False), torch.compile(Block.after, dynamic=False)
 
 

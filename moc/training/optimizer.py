@@ -19,7 +19,12 @@ def make_optimizers(model: PocketDiT, config: TrainConfig, *, fused: bool) -> li
         model: the network, on its device.
         config: `optimizer`, `lr`, `beta2` and `weight_decay`.
         fused: one kernel for AdamW (CUDA).
+
+    Raises:
+        ValueError: Muon is asked for and this torch has none.
     """
+    if config.optimizer == "muon" and not hasattr(torch.optim, "Muon"):
+        raise ValueError(f"optimizer = 'muon' needs torch 2.9 or later, not {torch.__version__}; take 'adamw'")
     matrices: list[nn.Parameter] = []
     if config.optimizer == "muon":
         inner = [*model.blocks.named_parameters(), *model.head_up.named_parameters()]

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from moc.errors import InputError, MocError
 from moc.run.files import disk_error, remove_leftovers, write_bytes
+from moc.run.lock import locked
 from moc.training.config import TrainConfig, load
 
 OnRow = Callable[[dict[str, float], int], None]
@@ -58,13 +61,21 @@ def train(
         overrides: top-level settings that replace the file's.
         on_row: called with each log row and the total number of steps.
         device: "auto" takes CUDA where there is one; "cpu", "cuda" or "cuda:1" are taken at their word.
-        minutes: stop (saving) after about this long, for machines on a short lease.
+        minutes: stop (saving) after about this long, for machines with time limits.
 
     Raises:
         InputError: bad config, nothing to resume, or `out` holds a run and `resume` is off.
-        MocError: the loss is no longer finite, or the disk is full or can't be written.
+        MocError: the loss is no longer finite, the disk is full or can't be written, or another process writes `out`.
     """
     config = read_config(config_path, overrides)
+    first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone writes
+    with locked(out) if first else nullcontext():
+        return _train(config, out, resume, on_row, minutes, device)
+
+
+def _train(
+    config: TrainConfig, out: Path, resume: bool, on_row: OnRow | None, minutes: float | None, device: str
+) -> Path:
     existing = out / "checkpoint.pt"
     if existing.exists() and not resume:
         raise InputError(f"{out} already holds a training run; add --resume to continue it or choose another --out.")

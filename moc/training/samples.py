@@ -11,10 +11,10 @@ from torch import Tensor
 from moc.attention import moc_attention
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
-from moc.backbones.pocket.patches import patchify, unpatchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
-from moc.backbones.pocket.rendering import Guided, no_text
+from moc.backbones.pocket.rendering import no_text
 from moc.backbones.pocket.stream import Memory
+from moc.backbones.pocket.world_stream import stream_world, to_uint8
 from moc.config import MoCConfig
 from moc.run.files import atomic
 from moc.sampling import Solver, timesteps
@@ -39,7 +39,7 @@ def stream_stories(
     planted: int = 0,
     guidance: float | None = None,
 ) -> Tensor:
-    """Stream a batch of world stories.
+    """Stream a batch of world stories (`stream_world`) with noise from one generator, so that it depends on the batch.
 
     Args:
         latent_frames: of every shot.
@@ -52,36 +52,18 @@ def stream_stories(
     Returns:
         uint8 `[B, S, F, 3, H, W]`.
     """
-    from moc.world.render import render
-    from moc.world.tokens import encode_batch
-
     device = stories.scene.device
-    size = model.config
     generator = torch.Generator(device=device).manual_seed(seed)
-    global_tokens, captions = encode_batch(stories, generator=generator, shuffle=False)
-    frames = latent_frames * size.patch_frames
-    guidance = size.guidance if guidance is None else guidance
-    # with text, and for guidance without
-    texts = [(global_tokens, captions)] + [(no_text(global_tokens), no_text(captions))] * (guidance != 1.0)
-    memories = [Memory(model, moc, [latent_frames] * stories.shots, first) for first, _ in texts]
-    made: list[Tensor] = []
-    truth = render(stories, frames=frames, device=device, shots=slice(0, planted)).frames if planted else None
-    for number in range(1, stories.shots + 1):
-        passes = [m.shot(number, text[:, number - 1]) for m, (_, text) in zip(memories, texts, strict=True)]
-        if truth is not None and number <= planted:
-            clean = patchify(truth[:, number - 1], size).float() / 127.5 - 1
-        else:
-            z = draw_noise((stories.stories,), latent_frames, size, generator=generator, device=device)
-            guided, grid = Guided(passes, guidance), timesteps(steps, size.shift)
-            solver = Solver(grid)
-            for index in range(steps):
-                z = solver.step(index, z, guided.predict(z, grid[index]).to(z.dtype))
-            clean = z.clamp(-1, 1)
-        if number < stories.shots:
-            for one in passes:
-                one.finish(clean)
-        made.append(to_uint8(clean, model))
-    return torch.stack(made, dim=1)
+
+    def draw(number: int) -> Tensor:
+        return draw_noise((stories.stories,), latent_frames, model.config, generator=generator, device=device)
+
+    given = (torch.arange(stories.shots, device="cpu") < planted).expand(stories.stories, -1)
+    streamed = stream_world(
+        model, stories, moc, latent_frames=latent_frames, steps=steps, seed=seed, planted=given, guidance=guidance,
+        draw=draw, peaks=False,  # a training counts its own peak
+    )  # fmt: skip
+    return streamed.frames.to(device)
 
 
 @torch.no_grad()
@@ -113,11 +95,6 @@ def joint_stories(
         made = [model(first, captions, z, t, cos, sin, attention).float() for first, captions in texts]
         z = solver.step(index, z, made[-1] + guidance * (made[0] - made[-1]) if len(made) > 1 else made[0])
     return to_uint8(z.clamp(-1, 1), model)
-
-
-def to_uint8(clean: Tensor, model: PocketDiT) -> Tensor:
-    """Clean patches in [-1, 1] to uint8 frames `[..., F, 3, H, W]`."""
-    return unpatchify(clean, model.config).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
 def sheet(rows: list[Tensor], scale: int = 2) -> Tensor:

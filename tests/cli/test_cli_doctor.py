@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
-from moc_testing import moc_here
+from moc_testing import ROOT, moc_here
 from rich.cells import cell_len
 
 from moc import doctor
@@ -74,7 +76,8 @@ def test_kernels_on_a_gpu(hopper: set[str]) -> None:
     hopper |= {"cudnn", "fa2", "sdpa"}
     found = {finding.name: finding for finding in doctor._attention()}
     assert found["FlashAttention-4"].state == "missing"
-    assert found["FlashAttention-4"].command == "pip install 'moc[flash]'"
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]["flash"][0]
+    assert found["FlashAttention-4"].command == f"pip install '{wanted.partition(';')[0]}'"
     assert found["FlashAttention-3"].state == "unused"
     assert found["Triton"].state == "missing"
     assert "taken here" in found["cuDNN"].found
@@ -102,6 +105,22 @@ def test_a_gpu_that_torch_can_not_use(monkeypatch: pytest.MonkeyPatch, tmp_path:
     assert gpu.state == "missing"
     assert gpu.found == "driver 570.86.15 is there, but this torch is built for CPU"
     assert gpu.command.startswith("pip install")
+
+
+def test_weights_that_are_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(doctor, "__file__", str(tmp_path / "doctor.py"))
+    weights = next(finding for finding in doctor._files() if finding.name == "weights of the model")
+    assert weights.state == "missing"
+    assert weights.command == "pip install --force-reinstall --no-deps .  # in a copy of the repository"
+
+
+def test_no_command_asks_an_index_for_moc() -> None:
+    """There another project has that name."""
+    texts = [path for p in ("*.md", "docs/*.md", "moc/**/*.py", "moc_cli/**/*.py") for path in ROOT.glob(p)]
+    said = [f"{path.name}: {line}" for path in texts for line in path.read_text().splitlines()
+            if re.search(r"install\b.*[\s'\"]moc(\[|['\"`\s]|$)", line)]  # fmt: skip
+    assert len(texts) > 100
+    assert not [line for line in said if ".venv/bin/moc" not in line]
 
 
 def test_ffmpeg_that_does_not_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

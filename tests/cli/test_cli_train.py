@@ -22,7 +22,17 @@ def test_train(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "words"),
-    [(["--set", "lr=["], "lr"), (["--set", "lrr=1"], "lrr"), (["--set", "lr"], "KEY=VALUE"), (["--resume"], "resume")],
+    [
+        (["--set", "lr=["], "lr"),
+        (["--set", "lrr=1"], "lrr"),
+        (["--set", "lr"], "KEY=VALUE"),
+        (["--resume"], "resume"),
+        (["--set", "seed=2020-13-45"], "seed = '2020-13-45' must be a whole number"),
+        (["--set", "seed=0b_"], "--set seed: '0b_' is not a value"),
+        (["--set", "lr=" + "[" * 3000], "--set lr: "),
+        (["--set", "lr=&a [*a]"], "--set lr: "),
+        (["--set", "stages=[{steps: 1, chunk_tokens: true}]"], "chunk_tokens = True must be a whole number"),
+    ],
 )
 def test_wrong_settings(tmp_path: Path, options: list[str], words: str) -> None:
     assert_fails(moc_here("train", TINY, "--out", tmp_path / "run", *options), 2, words)
@@ -31,5 +41,5 @@ def test_wrong_settings(tmp_path: Path, options: list[str], words: str) -> None:
 
 def test_missing_config(tmp_path: Path) -> None:
     result = moc_here("train", tmp_path / "nix.yaml", "--out", tmp_path / "run", "--json")
-    assert_fails(result, 2, "nix.yaml")
+    assert_fails(result, 2, "nix.yaml: there is no such file")
     assert json.loads(result.stdout)["exit_code"] == 2

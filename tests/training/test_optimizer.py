@@ -41,6 +41,13 @@ def test_muon_takes_the_matrices_of_the_blocks_and_moves_them() -> None:
     assert (weight != before).any()
 
 
+def test_a_torch_without_muon_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(ValueError, match=r"optimizer = 'muon' needs torch 2\.9 or later, not .*; take 'adamw'"):
+        make_optimizers(PocketDiT(TINY), config(optimizer="muon"), fused=False)
+    make_optimizers(PocketDiT(TINY), config(), fused=False)
+
+
 def test_an_unknown_optimizer_is_refused() -> None:
     with pytest.raises(ValueError, match="optimizer = 'sgd' must be 'adamw' or 'muon'"):
         config(optimizer="sgd")

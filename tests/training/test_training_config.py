@@ -59,10 +59,14 @@ STAGE = {"steps": 1, "stories": 4}
         ({"lr": True}, "config: lr = True must be a number"),
         ({"lr": 0}, "config: lr = 0.0 must be more than 0"),
         ({"lr": "nan"}, "config: lr = nan must be more than 0"),
-        ({"lr": 10**400}, "config: lr = 1000+ must be a number"),
+        ({"lr": 10**400}, r"config: lr = 1000+\.\.\.0+ must be a number"),
         ({"lr": "inf"}, "config: lr = inf must be"),
         ({"seed": 1.5}, "config: seed = 1.5 must be a whole number"),
-        ({"seed": -1}, "config: seed = -1 must be at least 0"),
+        ({"seed": -1}, "config: seed = -1 must lie in 0 to 9223372036854775807"),
+        ({"seed": 10**400}, r"config: seed = 1000+\.\.\.0+ must lie in 0 to"),
+        ({"warmup": -(10**400)}, r"config: warmup = -1000+\.\.\.0+ must be at least 0"),
+        ({"seed": ["x" * 99] * 9}, r"config: seed = \['xxx.{,200}\] must be a whole number"),
+        ({"y" * 999: 1}, r"config: unknown key 'y+\.\.\.y+'"),
         ({"seed": True}, "config: seed = True must be a whole number"),
         ({"bf16": 1}, "config: bf16 = 1 must be true or false"),
         ({"noise": 3}, "config: noise = 3 must be a text"),
@@ -85,6 +89,8 @@ STAGE = {"steps": 1, "stories": 4}
         ({"stages": [STAGE | {"shots": 0}]}, r"config.stages\[1\]: shots = 0 must be at least 1"),
         ({"stages": [STAGE | {"top_k": -1}]}, r"config.stages\[1\]: top_k = -1 must be at least 0"),
         ({"stages": [STAGE | {"chunk_tokens": "shot"}]}, r"config.stages\[1\]: chunk_tokens = 'shot' must be a whole"),
+        ({"stages": [STAGE | {"chunk_tokens": True}]}, r"config.stages\[1\]: chunk_tokens = True must be a whole"),
+        ({"stages": [STAGE | {"chunk_tokens": [9] * 9}]}, r"chunk_tokens = \[9, 9, 9, 9, 9, 9, \.\.\.\] must be a"),
         ({"stages": [STAGE | {"chunk_tokens": 0}]}, r"config.stages\[1\]: chunk_tokens = 0 must be at least 1"),
         ({"stages": [STAGE | {"micro_stories": -2}]}, r"config.stages\[1\]: micro_stories = -2 must be at least 1"),
         ({"model": 3}, "config.model must be a mapping of settings, not int"),
@@ -104,14 +110,24 @@ def test_mistakes_name_their_key(changes: dict[Any, Any], words: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("", "must be a mapping of settings, not NoneType"),
+        ("", "the file is empty"),
+        ("# no more", "must be a mapping of settings, not NoneType"),
         ("- 1", "must be a mapping of settings, not list"),
         ("seed: 1", "'stages' is missing"),
         ("seed: [", r"bad\.yaml:1:8: expected the node content"),
         ("lr: 1\nlr: 2\nstages: []", r"bad\.yaml:2:1: key 'lr' comes twice"),
         ("stages: [{steps: 1, steps: 2}]", "key 'steps' comes twice"),
         ("stages: !!python/object:os.system []", "could not determine a constructor"),
-        ("[" * 5000, "bad.yaml"),
+        ("[" * 5000, "nested too deeply"),
+        ("seed: &a 1\nlr: *a\nstages: []", r"bad\.yaml:2:5: alias '\*a': write the value out"),
+        ("seed: 2020-13-45\nstages: []", "seed = '2020-13-45' must be a whole number"),
+        ("seed: 0b_\nstages: []", r"bad\.yaml:1:7: '0b_' is no int"),
+        ("seed: !!int ''\nstages: []", "'' is no int"),
+        ("seed: !!timestamp x\nstages: []", "'x' is no timestamp"),
+        ("seed: 1" + "0" * 5000 + "\nstages: []", r"'10+\.\.\.0+' is no int"),
+        ("? {a: 1}\n: 2\nstages: []", "unhashable key"),
+        ("seed: \"\\x00\"\nstages: []", r"seed = '\\x00' must be"),
+        ("seed: \x07\nstages: []", "bad.yaml"),
     ],
 )
 def test_files_that_are_no_config(tmp_path: Path, text: str, words: str) -> None:
@@ -126,9 +142,25 @@ def test_files_that_are_no_config(tmp_path: Path, text: str, words: str) -> None
 def test_files_that_are_no_text(tmp_path: Path) -> None:
     path = tmp_path / "binary.yaml"
     path.write_bytes(b"\xff\xfe\x00\x81")
-    for bad in (path, tmp_path, tmp_path / "missing.yaml"):
-        with pytest.raises(InputError, match="cannot be read as a training config"):
+    for bad, words in (
+        (path, "binary"),
+        (tmp_path, "this is a directory; name a training config"),
+        (tmp_path / "binry.yaml", r"there is no such file; did you mean .*binary\.yaml\?"),
+    ):
+        with pytest.raises(InputError, match=words) as caught:
             read_config(bad)
+        assert str(bad) in str(caught.value)
+        assert "Errno" not in str(caught.value)
+
+
+def test_aliases_of_aliases_never_unfold(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.yaml"
+    rows = ["a0: &a0 [x, x, x, x, x, x, x, x, x]"]
+    rows += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 9)}]" for i in range(1, 9)]
+    path.write_text("\n".join([*rows, "seed: *a8", "stages: []"]))
+    with pytest.raises(InputError, match="alias") as caught:
+        read_config(path)
+    assert len(str(caught.value)) < 300
 
 
 def test_overrides_are_checked_like_the_file(tmp_path: Path) -> None:

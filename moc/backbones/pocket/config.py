@@ -12,7 +12,8 @@ LONGEST_SHOT = 16  # latent frames of the longest shot of training: 8 s
 
 @dataclass(frozen=True)
 class PocketConfig:
-    """Shape of the network. The default is the shipped model: 7.8 M parameters, 15 MiB in bf16.
+    """Shape of the network. The default has the sizes of the shipped model: 7.99 M parameters, 15 MiB in bf16. How
+    that one is sampled lies with its weights: shift 6, guidance 2.
 
     Attributes:
         width: channels of the residual stream.

@@ -42,7 +42,7 @@ class ShotCost:
         flops: a story, by `moc.backbones.pocket.cost`; 0 for a shot that is planted in all stories of the batch.
         kept_bytes: keys, values and descriptors of all finished shots of a story after this one.
         read_bytes: those of them that stay in play while the shot is drawn.
-        peak_bytes: the most memory that the device held for the whole batch during the shot; None on a CPU.
+        peak_bytes: the most memory that the device held for the whole batch during the shot; None if not measured.
     """
 
     number: int
@@ -81,11 +81,13 @@ def stream_world(
     planted: Tensor | None = None,
     guidance: float | None = None,
     first_story: int = 0,
+    draw: Callable[[int], Tensor] | None = None,
+    peaks: bool = True,
     on_shot: Callable[[int], None] | None = None,
 ) -> Streamed:
     """Stream a batch of world stories.
 
-    Noise is drawn per (seed, story, shot), so a story gets the same in any batch.
+    Noise is drawn per (seed, story, shot), so a story gets the same in any batch, unless `draw` gives other.
 
     Args:
         config: attention; causal with `text_links="own"`.
@@ -93,6 +95,9 @@ def stream_world(
         planted: `[B, S]` bool, shots that are taken from the ground truth.
         guidance: scale of classifier-free guidance, 1 for none (default: the model's own).
         first_story: number of the first story, for the noise.
+        draw: the noise of the whole batch by number of the shot, asked for in order, for shots that are not planted in
+            all stories; then `seed` and `first_story` count for nothing.
+        peaks: measure the highest use of GPU memory, for which torch's count of it starts anew with every shot.
         on_shot: called with the number of each finished shot.
 
     Raises:
@@ -110,12 +115,15 @@ def stream_world(
     frames, costs, sparsities = [], [], []
     for number in range(1, stories.shots + 1):
         given = planted[:, number - 1]
-        began = _start_clock(device)
+        began = _start_clock(device, peaks)
         passes = streams.begin(number, tally.add)
         z = None
         if not given.all():
             guided, solver = Guided(passes, guidance), Solver(grid)
-            z = _noise(model, shape[0], latent_frames, seed, first_story, number, device)
+            if draw is None:
+                z = _noise(model, shape[0], latent_frames, seed, first_story, number, device)
+            else:
+                z = draw(number)
             for index in range(steps):
                 z = solver.step(index, z, guided.predict(z, grid[index]).to(z.dtype))
             z = z.clamp(-1, 1)
@@ -125,7 +133,7 @@ def stream_world(
                 one.finish(clean)
         frames.append(to_uint8(clean, model).cpu())
         flops = 0.0 if z is None else streams.flops(passes[0], steps, last=number == stories.shots)
-        seconds, peak = _stop_clock(device, began)
+        seconds, peak = _stop_clock(device, began, peaks)
         costs.append(ShotCost(number, seconds / shape[0], flops, *streams.bytes_of(passes), peak))
         if z is not None or number == 1:  # the first shot has nothing to choose from, drawn or not
             sparsities.append(tally.sparsity(passes[0], streams.text.layout, steps))
@@ -268,15 +276,16 @@ def to_uint8(clean: Tensor, model: PocketDiT) -> Tensor:
     return unpatchify(clean.float(), model.config).add(1).mul(127.5).round().clamp(0, 255).to(torch.uint8)
 
 
-def _start_clock(device: torch.device) -> float:
+def _start_clock(device: torch.device, peaks: bool) -> float:
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+    if device.type == "cuda" and peaks:
         torch.cuda.reset_peak_memory_stats(device)
     return time.monotonic()
 
 
-def _stop_clock(device: torch.device, began: float) -> tuple[float, int | None]:
-    if device.type != "cuda":
-        return time.monotonic() - began, None
-    torch.cuda.synchronize(device)
-    return time.monotonic() - began, torch.cuda.max_memory_allocated(device)
+def _stop_clock(device: torch.device, began: float, peaks: bool) -> tuple[float, int | None]:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+    seconds = time.monotonic() - began
+    return seconds, torch.cuda.max_memory_allocated(device) if device.type == "cuda" and peaks else None
