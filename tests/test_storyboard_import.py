@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from pathlib import Path
 
 import pytest
 
 from moc.storyboard import StoryboardError, import_holocine, import_story, import_storymem, parse_storyboard, to_yaml
+from moc.storyboard.kinds import near_identifier
 
 STORYMEM = """\
 {
@@ -156,3 +158,44 @@ def test_a_thousand_and_one_prompts_are_too_many() -> None:
     scenes = [{"video_prompts": ["x"] * 1001}]
     (line,) = report(import_storymem, json.dumps({"story_name": "x", "scenes": scenes}))
     assert line.endswith("shots: 1001 shots, at most 1000 are allowed")
+
+
+def test_a_thousand_and_one_cuts_are_too_many() -> None:
+    text = "[global caption] A street. [per shot caption] a" + "[shot cut] b" * 1000
+    assert report(import_holocine, text) == ["in.txt:1:18: shots: 1001 shots, at most 1000 are allowed"]
+
+
+def test_a_count_of_any_length_is_no_bug() -> None:
+    text = "[global caption] A street. This scene contains {} shots. [per shot caption] a [shot cut] b"
+    assert len(import_holocine(text.format("0002")).notes) == 1
+    assert "the caption speaks of 3 shots, 2 were found" in import_holocine(text.format(3)).notes
+    story, notes = (imported := import_holocine(text.format("1" * 5000))).storyboard, imported.notes
+    assert story.global_prompt == "A street."
+    assert notes[1].startswith("the caption speaks of '1111")
+    assert len(notes[1]) < 100
+
+
+@pytest.mark.parametrize("name", ["Zoë", "ÜNAL_2", "the painter"])
+def test_names_become_identifiers_as_everywhere(name: str) -> None:
+    story = import_holocine(f"[global caption] [{name}] is tall. [per shot caption] [{name}] waves.").storyboard
+    assert list(story.characters) == [near_identifier(name)]
+    assert story.shots[0].prompt == f"{{{near_identifier(name)}}} waves."
+
+
+MANY = "".join(f"[a b{i}] is tall. " for i in range(6000))
+
+
+@pytest.mark.parametrize(
+    ("caption", "shots", "line"),
+    [
+        (MANY, "a", "1:18: global caption: names 6000 characters, at most 64 are allowed"),
+        ("and " * 100_000 + ", [a], tall.", "a", "story: global_prompt has"),
+        ("[a" + " " * 100_000, "a" * 2001, "prompt has 2001 characters"),
+        ("A street.", "".join(f"[character{i}] " for i in range(20_000)), "shot 1: [character0] is not introduced"),
+    ],
+    ids=["names", "words", "blanks", "people"],
+)
+def test_bombs_are_told_soon(caption: str, shots: str, line: str) -> None:
+    started = time.process_time()
+    assert line in "\n".join(report(import_holocine, f"[global caption] {caption} [per shot caption] {shots}"))
+    assert time.process_time() - started < 1

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import MISSING, fields
 from typing import Any
 
@@ -55,23 +56,34 @@ class _Reader:
         self.problems = problems
         self.characters: list[str] | None = []
         self.scenes: list[str] | None = []
+        self.hints = 200  # looking for near words is slow, and nobody reads thousands of hints
 
     def report(self, mark: nodes.Mark, key: str, message: str) -> None:
         self.problems.append(mark.problem(key, message))
 
+    def hint(self, word: str, known: Sequence[str]) -> str:
+        """`did_you_mean` for the first mistakes; for further ones nothing."""
+        self.hints -= 1
+        return did_you_mean(word, known) if self.hints > 0 else ""
+
     def keys(self, node: nodes.Mapping, label: str, known: tuple[str, ...] | None) -> dict[str, nodes.Node]:
         """The values of a mapping by key; reports unknown and repeated keys."""
-        found: dict[str, nodes.Node] = {}
-        first: dict[str, nodes.Mark] = {}
+        return {name: value for name, (_, value) in self.pairs(node, label, known).items()}
+
+    def pairs(
+        self, node: nodes.Mapping, label: str, known: tuple[str, ...] | None
+    ) -> dict[str, tuple[nodes.Mark, nodes.Node]]:
+        """The same with the place of each key."""
+        found: dict[str, tuple[nodes.Mark, nodes.Node]] = {}
         for name, value in node.pairs:
             if name.text in found:
-                line = first[name.text].line
+                line = found[name.text][0].line
                 where = f", first in line {line}" if line else ""
                 self.report(name.mark, label, f"key {shown(name.text)} is there twice{where}")
             elif known is not None and name.text not in known:
-                self.report(name.mark, label, f"unknown key {shown(name.text)}{did_you_mean(name.text, known)}")
+                self.report(name.mark, label, f"unknown key {shown(name.text)}{self.hint(name.text, known)}")
             else:
-                found[name.text], first[name.text] = value, name.mark
+                found[name.text] = (name.mark, value)
         return found
 
     def mapping(self, node: nodes.Node | None, label: str, example: str) -> nodes.Mapping | None:
@@ -97,7 +109,7 @@ class _Reader:
             if node is None or (isinstance(node, nodes.Scalar) and node.is_null and not required):
                 result[item.name] = _ABSENT if required else item.default
                 # A misspelled key is one mistake, not two.
-                if required and item.name not in [nearest(name.text, SHOT_KEYS) for name, _ in owner.pairs]:
+                if required and item.name not in [nearest(name.text, SHOT_KEYS) for name, _ in owner.pairs[:20]]:
                     self.report(owner.mark, label, f"'{item.name}' is missing; {_REQUIRED[item.name]}")
             else:
                 result[item.name] = self.scalar(node, kind, label, item.name)
@@ -193,9 +205,9 @@ class _Reader:
             return None if len(self.problems) > before else {}
         if len(table.pairs) > limit:
             self.report(table.mark, label, f"has {len(table.pairs)} entries, at most {limit} are allowed")
+            return None
         found = {}
-        for name, value in self.keys(table, label, None).items():
-            mark = next(key.mark for key, _ in table.pairs if key.text == name)
+        for name, (mark, value) in self.pairs(table, label, None).items():
             found[name] = ""  # known even if badly described or spelled: its uses are no further mistakes
             try:
                 Identifier().read(nodes.Scalar(mark, name))
@@ -250,7 +262,7 @@ class _Reader:
             message = "cut can't be false: there is no shot before the first to continue"
             self.report(values["cut"].mark, label, message)
         if isinstance(shot.scene, str) and self.scenes is not None and shot.scene not in self.scenes:
-            message = f"unknown scene '{shot.scene}'{did_you_mean(shot.scene, self.scenes) or '; there are no scenes'}"
+            message = f"unknown scene '{shot.scene}'{self.hint(shot.scene, self.scenes) or '; there are no scenes'}"
             self.report(values["scene"].mark, label, message)
         if isinstance(prompt := values.get("prompt"), nodes.Scalar):
             self.names(prompt, label, "prompt")
@@ -270,7 +282,7 @@ class _Reader:
                 if who in (self.scenes or ()):
                     hint = f"; '{who}' is a scene: write scene: {who}"
                 else:
-                    hint = did_you_mean(who, self.characters) or "; there are no characters"
+                    hint = self.hint(who, self.characters) or "; there are no characters"
                 self.report(node.mark, label, f"unknown character {shown('{' + who + '}')} in the {name}{hint}")
         if "{" in (rest := _BRACED.sub("", node.text)) or "}" in rest:
             self.report(node.mark, label, f"{name} has a brace without its partner; braces are for {{names}} alone")

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+from bisect import bisect_right
 from dataclasses import dataclass, field
 
 from moc.storyboard import nodes
 from moc.storyboard.build import build
 from moc.storyboard.files import read_text
-from moc.storyboard.json_source import parse_json, place
-from moc.storyboard.kinds import Mismatch, Truth, clean_text
-from moc.storyboard.model import VERSION, Storyboard
+from moc.storyboard.json_source import Places, parse_json
+from moc.storyboard.kinds import Mismatch, Truth, clean_text, near_identifier
+from moc.storyboard.model import MAX_CHARACTERS, MAX_SHOTS, VERSION, Storyboard
 from moc.storyboard.problems import Problem, StoryboardError, failure, shown
 
 STORYMEM_SECONDS = 5.0  # StoryMem makes 5 s for a prompt
@@ -24,14 +25,12 @@ HOLOCINE_SECONDS = 15.0  # HoloCine's default of 241 frames at 16 a second, shar
 
 _NO_BRACES = str.maketrans("{}", "()")
 _TAG = re.compile(r"\[\s*(global caption|per shot caption|shot cut)\s*\]", re.IGNORECASE)
-_NAME = re.compile(r"\[\s*([^\W\d_][\w -]{0,38}?)\s*\]")
-_COUNT = re.compile(r"\bThis scene contains (\d+) shots?\b\.?", re.IGNORECASE)
+_NAME = re.compile(r"\[\s{0,9}([^\W\d_][\w -]{0,38}?)\s{0,9}\]")
+_COUNT = re.compile(r"\bThis scene contains ([0-9]+) shots?\b\.?", re.IGNORECASE)
 _SENTENCE = re.compile(r"(?:[^.!?]|[.!?](?!\s|$))*[.!?]*")  # 7.30 ends none
 _IS = re.compile(r"\s*(?:is|are|was|were)\s+", re.IGNORECASE)
 # What stands before a noun phrase such as "The scene features a young painter, [character1]".
-_BEFORE_NOUN = re.compile(
-    r".*(?:\b(?:features?|shows?|depicts?|follows?|stars?|introduces?|is|are|of|and|with)\b|[:,;])"
-)
+_BEFORE_NOUN = re.compile(r"\b(?:features?|shows?|depicts?|follows?|stars?|introduces?|is|are|of|and|with)\b|[:,;]")
 
 
 @dataclass(frozen=True)
@@ -100,6 +99,9 @@ class _StoryMem:
         cuts = self.beside(scene, "cut", len(prompts.items), label)
         durations = self.beside(scene, "durations", len(prompts.items), label)
         for index, prompt in enumerate(prompts.items):
+            if len(self.shots) >= MAX_SHOTS:  # too many, as the checks of every story say: the others count alone
+                self.shots.append(prompt)
+                continue
             where = f"{label}, prompt {index + 1}"
             if not isinstance(prompt, nodes.Scalar) or prompt.plain:
                 self.report(prompt, where, "must be a text in quotes")
@@ -173,19 +175,28 @@ def import_holocine(text: str, source: str = "story.txt", seconds: float = HOLOC
     braces = "{" in text or "}" in text
     text = text.translate(_NO_BRACES)
     problems: list[Problem] = []
-    spans = _spans(text, source, problems)
+    places = Places(text, source)
+    spans = _spans(text, places, problems)
     if problems:
         raise StoryboardError(problems)
     (start, stop), *shots = spans
+    if len(shots) > MAX_SHOTS:
+        message = f"{len(shots)} shots, at most {MAX_SHOTS} are allowed"
+        raise StoryboardError([places.mark(start).problem("shots", message)])
     caption = text[start:stop]
     # Only a name that the global caption introduces is a name; other words in brackets stay words.
     names = {_identifier(match[1]): match for match in reversed(list(_NAME.finditer(caption)))}
     names = dict(reversed(names.items()))
+    if len(names) > MAX_CHARACTERS:
+        message = f"names {len(names)} characters, at most {MAX_CHARACTERS} are allowed"
+        raise StoryboardError([places.mark(start).problem("global caption", message)])
+    sentences = [sentence.span() for sentence in _SENTENCE.finditer(caption)]
     used: list[tuple[int, int]] = []
     people = []
     for name, match in names.items():
-        mark = place(text, start + match.start(), source)
-        description = _description(caption, match, used)
+        mark = places.mark(start + match.start())
+        sentence = sentences[bisect_right(sentences, (match.start(), len(caption) + 1)) - 1]
+        description = _description(caption, match, sentence, used)
         if not description:
             problems.append(mark.problem("global caption", f"[{match[1]}] is named but not described"))
         people.append(_pair(mark, name, description or "?"))
@@ -193,22 +204,24 @@ def import_holocine(text: str, source: str = "story.txt", seconds: float = HOLOC
         for match in _NAME.finditer(text, first, last):
             if match[1].lower().startswith("character") and _identifier(match[1]) not in names:
                 message = f"[{match[1]}] is not introduced in the global caption"
-                problems.append(place(text, match.start(), source).problem(f"shot {number}", message))
+                problems.append(places.mark(match.start()).problem(f"shot {number}", message))
     notes = [f"durations: {seconds:g} s shared evenly by {len(shots)} shots, since the text has none"]
     stated = _COUNT.search(caption)
-    if stated and int(stated[1]) != len(shots):
-        notes.append(f"the caption speaks of {stated[1]} shots, {len(shots)} were found")
+    # compared as text: a number of thousands of digits is refused by int()
+    if stated and (count := stated[1].lstrip("0") or "0") != str(len(shots)):
+        count = count if len(count) <= 6 else shown(count)
+        notes.append(f"the caption speaks of {count} shots, {len(shots)} were found")
     for first, last in [*used, *([stated.span()] if stated else [])]:
         caption = caption[:first] + " " * (last - first) + caption[last:]
 
-    root_mark = place(text, start, source)
+    root_mark = places.mark(start)
     root = nodes.Mapping(root_mark, [_pair(root_mark, "version", str(VERSION), plain=True)])
     root.pairs.append(_pair(root_mark, "global_prompt", _braced(caption, names)))
     root.pairs.append((nodes.Scalar(root_mark, "characters"), nodes.Mapping(root_mark, people)))
     length = f"{seconds / len(shots):.6g}s"
     items: list[nodes.Node] = []
     for number, (first, last) in enumerate(shots, start=1):
-        mark = place(text, first, source)
+        mark = places.mark(first)
         pairs = [_pair(mark, "id", f"shot{number}"), _pair(mark, "duration", length)]
         pairs.append(_pair(mark, "prompt", _braced(text[first:last], names)))
         items.append(nodes.Mapping(mark, pairs))
@@ -216,17 +229,17 @@ def import_holocine(text: str, source: str = "story.txt", seconds: float = HOLOC
     return Imported(build(root, problems), tuple(notes + [_BRACES_NOTE] * braces))
 
 
-def _spans(text: str, source: str, problems: list[Problem]) -> list[tuple[int, int]]:
+def _spans(text: str, places: Places, problems: list[Problem]) -> list[tuple[int, int]]:
     """Start and stop of the global caption and of each shot's caption; reports tags that are missing or misplaced."""
     tags = [(match[1].lower(), match) for match in _TAG.finditer(text)]
     order = [tag for tag, _ in tags]
     if order[:2] != ["global caption", "per shot caption"] or set(order[2:]) - {"shot cut"}:
-        mark = place(text, tags[0][1].start() if tags else 0, source)
+        mark = places.mark(tags[0][1].start() if tags else 0)
         message = "the order must be [global caption], [per shot caption], then [shot cut] before each further shot"
         problems.append(mark.problem("", message))
         return []
     if text[: tags[0][1].start()].strip():
-        problems.append(place(text, 0, source).problem("", "there is text before [global caption]"))
+        problems.append(places.mark(0).problem("", "there is text before [global caption]"))
     edges = [match.start() for _, match in tags[1:]] + [len(text)]
     spans = []
     for (tag, match), stop in zip(tags, edges, strict=True):
@@ -237,29 +250,34 @@ def _spans(text: str, source: str, problems: list[Problem]) -> list[tuple[int, i
         while first < last and (text[last - 1].isspace() or text[last - 1] == "|"):
             last -= 1
         if first == last and tag != "global caption":
-            problems.append(place(text, match.start(), source).problem("", f"no caption follows {match[0]}"))
+            problems.append(places.mark(match.start()).problem("", f"no caption follows {match[0]}"))
         spans.append((first, last))
     return spans
 
 
-def _description(caption: str, match: re.Match[str], used: list[tuple[int, int]]) -> str:
+def _description(caption: str, match: re.Match[str], sentence: tuple[int, int], used: list[tuple[int, int]]) -> str:
     """What the sentence around the first mention of a name says about it.
 
     "[a] is a tall man." is taken whole, and its span added to `used`; of "a painter, [a], with ink on her hands" both
     sides are joined; else what follows the name counts, or the noun before it.
     """
-    sentence = next(s for s in _SENTENCE.finditer(caption) if s.start() <= match.start() < s.end())
-    before = caption[sentence.start() : match.start()]
-    after = caption[match.end() : sentence.end()]
+    before = caption[sentence[0] : match.start()]
+    after = caption[match.end() : sentence[1]]
     if other := _NAME.search(after):
         after = after[: other.start()]
     if verb := _IS.match(after):
         if not before.strip() and not other:
-            used.append(sentence.span())
+            used.append(sentence)
         return _trim(after[verb.end() :])
-    noun = _BEFORE_NOUN.sub("", before.rstrip().rstrip(",")) if before.rstrip().endswith(",") else ""
+    noun = _noun(before.rstrip().rstrip(",")) if before.rstrip().endswith(",") else ""
     rest = _trim(after)
-    return " ".join(part for part in (_trim(noun), rest) if part) or _trim(_BEFORE_NOUN.sub("", before))
+    return " ".join(part for part in (_trim(noun), rest) if part) or _trim(_noun(before))
+
+
+def _noun(before: str) -> str:
+    """What stands after the last word that begins a noun phrase."""
+    found = [match.end() for match in _BEFORE_NOUN.finditer(before)]
+    return before[found[-1] :] if found else before
 
 
 def _trim(text: str) -> str:
@@ -267,7 +285,7 @@ def _trim(text: str) -> str:
 
 
 def _identifier(name: str) -> str:
-    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-") or "someone"
+    return near_identifier(name) or "someone"
 
 
 def _braced(text: str, names: dict[str, re.Match[str]]) -> str:

@@ -28,20 +28,26 @@ def parse_json(text: str, source: str) -> Node:
     return node
 
 
-def place(text: str, offset: int, source: str) -> Mark:
-    """The mark of a character of `text`."""
-    start = text.rfind("\n", 0, offset)
-    return Mark(source, text.count("\n", 0, offset) + 1, offset - start)
+class Places:
+    """The marks of the characters of `text`; the lines are counted once, however many marks are asked for."""
+
+    def __init__(self, text: str, source: str):
+        self.source = source
+        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def mark(self, offset: int) -> Mark:
+        """The mark of the character at `offset`."""
+        row = bisect_right(self.lines, offset)
+        return Mark(self.source, row, offset - self.lines[row - 1] + 1)
 
 
 class _Parser:
     def __init__(self, text: str, source: str):
-        self.text, self.source, self.at = text, source, 0
-        self.lines = [0, *(match.end() for match in re.finditer("\n", text))]
+        self.text, self.at = text, 0
+        self.places = Places(text, source)
 
     def mark(self) -> Mark:
-        row = bisect_right(self.lines, self.at)
-        return Mark(self.source, row, self.at - self.lines[row - 1] + 1)
+        return self.places.mark(self.at)
 
     def error(self, message: str) -> StoryboardError:
         return StoryboardError([self.mark().problem("", message)])

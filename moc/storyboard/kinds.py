@@ -15,8 +15,10 @@ from moc.storyboard.nodes import Scalar
 from moc.storyboard.problems import did_you_mean, shown
 
 _WHOLE = re.compile(r"[+-]?[0-9]{1,300}")
-_NUMBER = re.compile(r"[+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
-_DURATION = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))\s*(ms|s|sec|seconds?|m|min|minutes?)?")
+# Digits can be shared out in one way alone, so no text makes the search go back over them again and again.
+_DIGITS = r"(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)"
+_NUMBER = re.compile(rf"[+-]?{_DIGITS}(?:[eE][+-]?[0-9]{{1,300}})?")
+_DURATION = re.compile(rf"([+-]?{_DIGITS})\s*(ms|s|sec|seconds?|m|min|minutes?)?")
 _UNITS = {"m": 60.0, "min": 60.0, "minute": 60.0, "minutes": 60.0, "ms": 0.001}
 _TRUTH = {"true": True, "yes": True, "on": True, "false": False, "no": False, "off": False}
 IDENTIFIER = re.compile(r"[a-z0-9][a-z0-9_-]*")
@@ -156,7 +158,7 @@ class Duration:
         return seconds
 
     def schema(self) -> dict[str, Any]:
-        pattern = r"^\s*([0-9]+\.?[0-9]*|\.[0-9]+)\s*(ms|s|sec|seconds?|m|min|minutes?)?\s*$"
+        pattern = r"^\s*([0-9]+(\.[0-9]*)?|\.[0-9]+)\s*(ms|s|sec|seconds?|m|min|minutes?)?\s*$"
         number = {"type": "number", "minimum": self.low, "maximum": self.high}
         return {"oneOf": [number, {"type": "string", "pattern": pattern}]}
 
