@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import pytest
 import torch
 from engine_cases import layouts, ragged
@@ -9,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from moc import Shot, TokenLayout
-from moc.layout import cut_run
+from moc.layout import KEPT_TOKENS, cut_run
 
 QUICK = settings(max_examples=60, deadline=None)
 
@@ -134,6 +137,20 @@ def test_equal_layouts_share_their_tables() -> None:
     for _ in range(2):
         first.cached("a table of this test", lambda: calls.append(1))
     assert len(calls) == 1
+
+
+def test_layouts_of_long_stories_are_not_all_kept() -> None:
+    refs = []
+    for text in range(60):
+        layout = TokenLayout.from_shots(global_text=text, shots=[Shot(0, 25, 900)] * 8, chunk_tokens="frame")
+        refs.append(weakref.ref(layout))
+        assert refs[-1]() is TokenLayout.from_shots(global_text=text, shots=layout.shots, chunk_tokens="frame")
+    del layout
+    gc.collect()
+    alive = [layout for ref in refs if (layout := ref()) is not None]
+    assert sum(layout.length for layout in alive) <= KEPT_TOKENS
+    assert alive[-1].global_text == 59
+    assert len(alive) >= KEPT_TOKENS // alive[-1].length - 1, "as many as have room"
 
 
 def test_other_chunks_make_another_layout() -> None:

@@ -240,7 +240,10 @@ def test_what_is_not_equal() -> None:
     links = mandatory(ragged, MoCConfig(chunk_tokens=16), (0, ragged.length), where)
     assert not links.equal
     assert links.key_run == (0, ragged.length)
-    assert links.key_index.tolist() == list(range(ragged.length))
+    with torch.device("meta"):  # a caller's default device is not where tables are made
+        tables = links.key_index, links.q_edges, links.k_edges
+    assert tables[0].tolist() == list(range(ragged.length))
+    assert tables[1].tolist() == tables[2].tolist() == [0, 48, 84]
 
 
 def test_attention_on_fa4_with_its_ragged_calls(package: StandIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -258,6 +261,13 @@ def test_attention_on_fa4_with_its_ragged_calls(package: StandIn, monkeypatch: p
     assert package.calls
     for got, expected in zip(*results, strict=True):
         torch.testing.assert_close(got, expected, rtol=1e-5, atol=1e-5, check_dtype=False)
+
+
+def test_the_sequences_of_routed_links_are_known_without_asking_the_device() -> None:
+    layout = TokenLayout.from_shots(global_text=3, shots=[Shot(2, 4, 12), Shot(0, 2, 9)], chunk_tokens=16)
+    edges, longest = gathered._key_edges(layout, 2, torch.device("meta"))  # what lies there has no values
+    assert edges.shape == (2 * layout.num_chunks + 1,)
+    assert longest == max(layout.chunk_bounds.diff().tolist()) == 16
 
 
 @pytest.mark.parametrize("batch", [1, 2])

@@ -126,7 +126,7 @@ def test_mistakes_name_their_key(changes: dict[Any, Any], words: str) -> None:
         ("seed: !!timestamp x\nstages: []", "'x' is no timestamp"),
         ("seed: 1" + "0" * 5000 + "\nstages: []", r"'10+\.\.\.0+' is no int"),
         ("? {a: 1}\n: 2\nstages: []", "unhashable key"),
-        ("seed: \"\\x00\"\nstages: []", r"seed = '\\x00' must be"),
+        ('seed: "\\x00"\nstages: []', r"seed = '\\x00' must be"),
         ("seed: \x07\nstages: []", "bad.yaml"),
     ],
 )
