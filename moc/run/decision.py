@@ -6,6 +6,7 @@ only to resolve a device, which a dry run leaves alone.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -83,7 +84,7 @@ class Decision:
         drawing: its story and finished shots.
         job: the choice of shots, as the manifest keeps it.
         todo: shots to draw first; variants: (shot, take) to draw after them.
-        use: takes to put into the video, by shot.
+        use: takes to put into the video first, by shot; those that an interrupted visit left are among them.
         unchanged: everything asked for is there already.
         notes: sentences for the user.
 
@@ -106,7 +107,7 @@ class Decision:
         self.edits = asked.edits
         self.notes += self.edits.notes()
         self.drawing = Drawing(self.folder, self.story, asked.backbone, weights, kind, self.edits, fresh=not self.old)
-        self.job: dict[str, Any] = self.old.get("job") or {"shots": [], "takes": 1, "seeds": {}}
+        self.job: dict[str, Any] = self.old.get("job") or {"shots": [], "takes": 1, "seeds": {}, "use": {}}
         self.todo: list[int] = []
         self.variants: list[tuple[int, int]] = []
         self.use: dict[int, int] = {}
@@ -123,13 +124,16 @@ class Decision:
         everything = [shot.number for shot in self.story.shots]
         missing = drawing.missing()
         if request.use_takes:
-            self.use = self._takes_chosen(parse_takes(request.use_takes, len(everything)))
+            self._check_kept([])
+            self._use(self._takes_left() | parse_takes(request.use_takes, len(everything)))
             return
         if request.shots:
             numbers = parse_shots(request.shots, len(everything))
             self._check_chosen(numbers)
             seeds = {} if request.seed is None else {str(number): request.seed for number in numbers}
+            left = self._takes_left(numbers)
             self.job = {"shots": numbers, "takes": request.takes, "seeds": seeds}
+            self._use(left)
         elif self.old:
             self._check_same()
             interrupted = self.job["shots"]
@@ -138,15 +142,16 @@ class Decision:
             self.job["shots"] = everything if whole else sorted({*interrupted, *missing})
             self.job["takes"] = max(self.job["takes"], request.takes)
             if not request.resume:
-                if not self.job["shots"] and self._files_exist():
+                if not (self.job["shots"] or self.job["use"]) and self._files_exist():
                     self.unchanged = True
                     return
                 raise InputError(
                     f"{self.folder.path} holds this run unfinished, {len(everything) - len(missing)} of "
                     f"{len(everything)} shots are done; go on with:\n  {command(request, '--resume')}"
                 )
+            self._use(self._takes_left())
         else:
-            self.job = {"shots": everything, "takes": request.takes, "seeds": {}}
+            self.job = {"shots": everything, "takes": request.takes, "seeds": {}, "use": {}}
         numbers, takes = self.job["shots"], self.job["takes"]
         drawing.seeds = {int(number): seed for number, seed in self.job["seeds"].items()}
         self.todo, self.variants = drawing.todo(numbers, forced=self.forced), drawing.todo_takes(numbers, takes)
@@ -238,16 +243,26 @@ class Decision:
                 f"the run in {self.folder.path} has {found} by now; start over with --force or choose another --out."
             )
 
-    def _takes_chosen(self, chosen: dict[int, int]) -> dict[int, int]:
-        """The takes asked for, all of them there."""
-        self._check_kept([])
+    def _takes_left(self, drawn: Collection[int] = ()) -> dict[int, int]:
+        """Takes that an interrupted visit was to put into the video and has not, but for shots that are `drawn` now."""
+        states = self.drawing.states
+        left = {
+            int(number): take
+            for number, take in self.job["use"].items()
+            if int(number) not in {*drawn, *self.edits.loans}
+        }
+        return {n: take for n, take in left.items() if n not in states or states[n].note.take != take}
+
+    def _use(self, chosen: dict[int, int]) -> None:
+        """Take down which takes to put into the video; all of them must be there."""
         states = self.drawing.states
         for number, take in chosen.items():
             known = {*self.folder.takes(number), *([states[number].note.take] if number in states else [])}
             if take not in known or number not in states:
                 listed = ", ".join(map(str, sorted(known))) or "none"
                 raise InputError(f"--use-take: shot {number} has no take {take}; it has {listed}.")
-        return chosen
+        self.use = chosen
+        self.job["use"] = {str(number): take for number, take in chosen.items()}
 
     def _resolve_device(self) -> None:
         """The device to draw on: what the user said, else the one that this run was begun on, else the best one."""

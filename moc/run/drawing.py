@@ -48,6 +48,7 @@ class Drawing:
         states: the finished shots that are in the video, by number.
         seeds: by number, in place of the shots' own.
         drawn: (number, take) of what was drawn so far.
+        drawn_with: versions and device, kept with what is drawn (see `moc.run.manifest.drawn_with`).
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Drawing:
         self.states: dict[int, ShotState] = {} if fresh else folder.states()
         self._fresh = fresh
         self.drawn: list[tuple[int, int]] = []
+        self.drawn_with: dict[str, str] = {}
 
     @property
     def notes(self) -> dict[int, ShotNote]:
@@ -163,12 +165,12 @@ class Drawing:
         if results:
             before_keeping()
         return [
-            self._keep(result, 1, lent=dict(self.edits.loans[n].entry), seed=seed)
-            for n, (result, seed) in zip(numbers, results, strict=True)
+            self._keep(result, 1, lent=dict(self.edits.loans[n].entry), origin=origin)
+            for n, (result, origin) in zip(numbers, results, strict=True)
         ]
 
-    def _lent(self, loan: Loan, plan: Plan) -> tuple[ShotResult, int]:
-        """A shot of another run as if it were drawn here, where it chose nothing, and its seed."""
+    def _lent(self, loan: Loan, plan: Plan) -> tuple[ShotResult, ShotNote]:
+        """A shot of another run as if it were drawn here, where it chose nothing, and its note there."""
         state = loan.state or self.states.get(loan.shot)
         if state is None or state.note.digest != loan.digest:
             raise InputError(
@@ -181,7 +183,7 @@ class Drawing:
             number=loan.shot, frames=state.frames, latents=state.latents, routing=nothing, seconds=0.0,
             sparsity=state.note.sparsity,
         )  # fmt: skip
-        return result, state.note.seed
+        return result, state.note
 
     def draw(
         self, numbers: Sequence[int], take: int, on_step: OnStep, before_keeping: Callable[[], None]
@@ -226,9 +228,9 @@ class Drawing:
             raise MocError(f"model '{self.backbone.name}' stopped before shot {left}.")
 
     def _keep(
-        self, result: ShotResult, take: int, *, lent: dict[str, Any] | None = None, seed: int | None = None
+        self, result: ShotResult, take: int, *, lent: dict[str, Any] | None = None, origin: ShotNote | None = None
     ) -> ShotNote:
-        """Put a finished shot on the disk; for one of another run, with what is told of it and its seed there."""
+        """Put a finished shot on the disk; for one of another run, with what is told of it and its note there."""
         number, self._fresh = result.number, False
         shot, asked = self.story.shots[number - 1], self._asked(number)
         depends = reads(number, self._forgets({number: self._cut(number)}))
@@ -236,7 +238,7 @@ class Drawing:
             number=number,
             id=shot.id,
             take=take,
-            seed=shot_seed(self.story, asked, take) if seed is None else seed,
+            seed=shot_seed(self.story, asked, take) if origin is None else origin.seed,
             asked=self._recipe(shot),
             recipe=self._recipe(asked, take),
             digest=digest_of(result.latents),
@@ -246,6 +248,7 @@ class Drawing:
             shot=asdict(shot) | {"seed": shot_seed(self.story, shot)},
             forgets=self._cut(number),
             lent=lent,
+            drawn_with=dict(self.drawn_with if origin is None else origin.drawn_with),
         )
         path = state_path(self.folder.path, number, take if take > 1 else None)
         save_state(path, result, note)

@@ -81,11 +81,14 @@ class RunFolder:
                 "start over with --force."
             )
         data = {"remember": {}, "forget": {}, **data}  # runs of before there were these
+        if isinstance(data.get("job"), dict):
+            data["job"] = {"use": {}, **data["job"]}
         if (place := fault(data, MANIFEST)) is not None:
             raise self._damaged(f"'{place}' is missing or not what moc writes")
         total = len(data["storyboard"]["shots"])
-        if any(number > total for number in (data["job"] or {"shots": []})["shots"]):
-            raise self._damaged(f"'job.shots' names shots beyond the story's {total}")
+        job = data["job"] or {"shots": [], "use": {}}
+        if any(number > total for number in [*job["shots"], *map(int, job["use"])]):
+            raise self._damaged(f"'job' names shots beyond the story's {total}")
         return data
 
     def _damaged(self, reason: str) -> InputError:

@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any
 from moc.run import assemble
 from moc.run.decision import Decision, check
 from moc.run.lock import locked
-from moc.run.manifest import FORMAT, describe_device, file_hashes, shot_entries, story_dict, versions, video_entry
+from moc.run.manifest import (
+    FORMAT,
+    describe_device,
+    drawn_otherwise,
+    drawn_with,
+    file_hashes,
+    shot_entries,
+    story_dict,
+    versions,
+    video_entry,
+)
 from moc.run.request import Listener, Outcome, Request, command
 from moc.run.selection import format_shots
 
@@ -62,7 +72,7 @@ class _Job:
             return Outcome(self.folder, self.decision.old, [], self._renew_command())
         if self.decision.use:
             self._use_takes(self.decision.use)
-        else:
+        if not self.request.use_takes:
             self._draw()
         return self._finish()
 
@@ -74,6 +84,8 @@ class _Job:
             return
         if work or not self.description:
             self.description = describe_device(drawing.device)
+        if work:
+            self._note_versions()
         if not self.to_clear:
             self._write("rendering")
         if work:
@@ -84,6 +96,14 @@ class _Job:
             todo = drawing.todo(numbers, forced=self.decision.forced)
         for number, take in drawing.todo_takes(numbers, takes):
             self._keep_up([number], take)
+
+    def _note_versions(self) -> None:
+        """Keep with each new shot what it is drawn with, and say so where the shots that stay were drawn otherwise."""
+        self.drawing.drawn_with = drawn_with(self.description)
+        again = set(self.decision.todo)
+        kept = {} if self.to_clear else {n: note for n, note in self.drawing.notes.items() if n not in again}
+        if said := drawn_otherwise(kept, self.drawing.drawn_with):
+            self.listener.note(said)
 
     def _place(self) -> None:
         """Put shots of other runs into their places, with their clips."""

@@ -60,7 +60,12 @@ MANIFEST = {
     "clips": Table(f"shots/{CLIP}", {"of": _DIGEST, "sha256": _DIGEST}),
     "overrides": Table(".*", str),
     "job": optional(
-        {"shots": [_NUMBER], "takes": whole(1, 999_999), "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED))}
+        {
+            "shots": [_NUMBER],
+            "takes": whole(1, 999_999),
+            "seeds": Table("[1-9][0-9]{0,3}", whole(0, MAX_SEED)),
+            "use": Table("[1-9][0-9]{0,3}", whole(1, 999_999)),
+        }
     ),
     "remember": Table("[1-9][0-9]{0,3}", LENT),
     "forget": Table("[1-9][0-9]{0,3}", [_NUMBER]),
@@ -102,6 +107,7 @@ def shot_entries(
             "drawn_from": note.shot,
             "lent": note.lent,
             "forgets": note.forgets,
+            "drawn_with": note.drawn_with,
             "recipe": note.recipe,
             "latents_sha256": note.digest,
             "memory_sha256": sha256_json({str(earlier): digest for earlier, digest in note.remembers.items()}),
@@ -152,6 +158,36 @@ def describe_device(device: str) -> dict[str, str | int]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads = os.environ.get("OMP_NUM_THREADS", "default")
     return {"kind": kind, "name": _cpu_name(), "cores": cores, "threads": threads}
+
+
+def drawn_with(description: Mapping[str, Any]) -> dict[str, str]:
+    """What is kept with each shot of the versions and the device (`describe_device`) that its bytes depend on."""
+    found = {package: versions()[package] for package in ("moc", "torch", "numpy")}
+    return (
+        found
+        | {"device": str(description["name"])}
+        | ({"cuda": str(cuda)} if (cuda := description.get("cuda")) else {})
+    )
+
+
+def drawn_otherwise(notes: Mapping[int, ShotNote], now: Mapping[str, str]) -> str | None:
+    """A sentence where finished shots were drawn with other versions or on another device than `now`, else None.
+
+    Shots of other runs count for none, and so do those of before it was kept.
+    """
+    numbers: list[int] = []
+    told: dict[str, None] = {}
+    for number, note in notes.items():
+        before = {} if note.lent else note.drawn_with
+        differ = [key for key in {**now, **before} if before and before.get(key) != now.get(key)]
+        told.update({f"{key} {before.get(key, 'none')}, now {now.get(key, 'none')}": None for key in differ})
+        numbers += [number] if differ else []
+    if not numbers:
+        return None
+    return (
+        f"{named_shots(numbers)}: drawn with other versions or on another device ({'; '.join(told)}), so this run may "
+        "differ from one that is drawn at once; the manifest says what each shot was drawn with."
+    )
 
 
 def _cpu_name() -> str:

@@ -49,6 +49,7 @@ class ShotNote:
         shot: the fields of the shot as the storyboard had them, its seed written out.
         forgets: the earlier shots that it could not read.
         lent: what is told of the other run's shot that stands here (see `moc.run.edits`); None for a shot of this run.
+        drawn_with: versions and device that it was drawn with (see `moc.run.manifest.drawn_with`); empty if unknown.
     """
 
     number: int
@@ -64,6 +65,7 @@ class ShotNote:
     shot: dict[str, Any]
     forgets: list[int] = field(default_factory=list)
     lent: dict[str, Any] | None = None
+    drawn_with: dict[str, str] = field(default_factory=dict)
 
     def to_json(self) -> str:
         """The note as canonical JSON text."""
@@ -74,7 +76,7 @@ class ShotNote:
         """The note that `to_json` wrote. Raises ValueError for anything else, RecursionError for what is too deep."""
         data = json.loads(text)
         if isinstance(data, dict):  # notes of before there were these
-            data = {"forgets": [], "lent": None, **data}
+            data = {"forgets": [], "lent": None, "drawn_with": {}, **data}
         if (place := fault(data, _NOTE)) is not None or len(data) != len(_NOTE) or len(data["shot"]) != len(_SHOT):
             raise ValueError(f"a note of a shot with a wrong '{place or 'key'}'")
         data["remembers"] = {int(number): digest for number, digest in data["remembers"].items()}
@@ -110,6 +112,7 @@ _NOTE = {
     "shot": _SHOT,
     "forgets": [whole(1, MAX_SHOTS)],
     "lent": optional(LENT),
+    "drawn_with": Table("[a-z_]{1,40}", str),
 }
 
 

@@ -43,6 +43,11 @@ def other_take(story: Path, out: Path) -> None:
     render(Request(load_storyboard(story), str(story), out, use_takes="1:2"))
 
 
+def two_takes(story: Path, out: Path) -> None:
+    """Other takes of both shots into the video; `--resume` alone goes on with the second."""
+    render(Request(load_storyboard(story), str(story), out, use_takes="1:2,2:2"))
+
+
 def killed_at_rename(job: Job, story: Path, out: Path, number: int, *, after: bool) -> bool:
     """Run a job in a child that is killed at its `number`-th rename; False if it ended before that."""
     child = os.fork()
@@ -78,17 +83,18 @@ def prepare(job: Job, story: Path, out: Path) -> None:
     """What lies there before the job begins."""
     if job is changed_shot:
         whole(story, out)
-    elif job is other_take:
+    elif job in (other_take, two_takes):
         whole(story, out, shots="1-2")
-        render(Request(load_storyboard(story), str(story), out, shots="1", takes=2))
+        chosen = "1" if job is other_take else "1-2"
+        render(Request(load_storyboard(story), str(story), out, shots=chosen, takes=2))
 
 
 @pytest.mark.parametrize(
     ("job", "after"),
     [
-        (whole, False), (changed_shot, True), (other_take, False),
+        (whole, False), (changed_shot, True), (other_take, False), (two_takes, False),
         *(pytest.param(job, after, marks=pytest.mark.slow)
-          for job, after in ((whole, True), (changed_shot, False), (other_take, True))),
+          for job, after in ((whole, True), (changed_shot, False), (other_take, True), (two_takes, True))),
     ],
     ids=lambda value: getattr(value, "__name__", "after" if value is True else "before"),
 )  # fmt: skip

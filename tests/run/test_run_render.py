@@ -14,7 +14,18 @@ from moc_testing import bytes_of, story_data, write_story
 from PIL import Image
 
 from moc.errors import InputError, MocError
-from moc.run import Listener, Outcome, Request, RunFolder, merged_story, plan_story, render, resume_hint, story_of_run
+from moc.run import (
+    Listener,
+    Outcome,
+    Request,
+    RunFolder,
+    manifest,
+    merged_story,
+    plan_story,
+    render,
+    resume_hint,
+    story_of_run,
+)
 from moc.run.assemble import write_routing
 from moc.run.lock import locked
 from moc.run.state import ShotState
@@ -495,3 +506,55 @@ def test_plan(story: Path, out: Path) -> None:
     go(story, out, shots="-2")
     assert plan_story(Request(request.story, str(story), out, resume=True))[1] == [(3, 1), (4, 1)]
     assert plan_story(Request(request.story, str(story), out, shots="2-3"))[1] == [(2, 1), (3, 1)]
+
+
+def other_versions(monkeypatch: pytest.MonkeyPatch, **changed: str) -> None:
+    """From here on, other versions are installed."""
+    now = {**manifest.versions(), **changed}
+    monkeypatch.setattr(manifest, "versions", lambda: now)
+
+
+def test_shots_of_other_versions_are_told(story: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    go(story, out, shots="1-2")
+    there = json.loads((out / "manifest.json").read_text())["shots"][0]["drawn_with"]
+    assert {"moc", "torch", "numpy", "device"} <= there.keys()
+    other_versions(monkeypatch, torch="99.0")
+    listener = Recorder()
+    shots = go(story, out, listener, resume=True).manifest["shots"]
+    (said,) = listener.notes
+    assert said.startswith("shots 1-2: drawn with other versions")
+    assert f"torch {there['torch']}, now 99.0" in said
+    assert [shot["drawn_with"]["torch"] for shot in shots] == [there["torch"]] * 2 + ["99.0"] * 2
+    monkeypatch.setattr("moc.run.job.describe_device", lambda _: {"kind": "cpu", "name": "another"})
+    listener = Recorder()
+    redrawn = go(story, out, listener, shots="2").manifest["shots"][1]
+    assert "device" in listener.notes[0]
+    assert listener.notes[0].startswith("shots 1,3-4:")
+    assert (redrawn["drawn_with"]["torch"], redrawn["drawn_with"]["device"]) == ("99.0", "another")
+
+
+def test_shots_of_the_same_versions_need_no_word(story: Path, out: Path) -> None:
+    go(story, out, shots="1-2")
+    listener = Recorder()
+    go(story, out, listener, resume=True)
+    assert listener.notes == []
+
+
+def test_a_choice_of_takes_goes_on_with_other_commands(story: Path, out: Path) -> None:
+    """What an interrupted --use-take left is done by the next command that writes, but for shots that it draws."""
+    go(story, out, takes=2)
+
+    def interrupted(data: dict[str, Any]) -> None:
+        job = {"shots": [], "takes": 1, "seeds": {}, "use": {"1": 2, "2": 2}}
+        (out / "manifest.json").write_text(json.dumps(data | {"status": "rendering", "job": job}))
+
+    interrupted(json.loads((out / "manifest.json").read_text()))
+    with pytest.raises(InputError, match="--resume"):
+        go(story, out)
+    outcome = go(story, out, use_takes="3:2")
+    assert dict(outcome.used) == {1: 2, 2: 2, 3: 2}
+    assert [shot["take"] for shot in outcome.manifest["shots"]] == [2, 2, 2, 1]
+    assert outcome.manifest["job"] is None
+    go(story, out, use_takes="1:1,2:1")
+    interrupted(json.loads((out / "manifest.json").read_text()))
+    assert [shot["take"] for shot in go(story, out, shots="2").manifest["shots"]] == [2, 1, 2, 1]
