@@ -104,6 +104,8 @@ class _Help:
         for param in params:
             if getattr(param, "is_flag", False):
                 param.metavar = ""
+                if param.default is None and not param.expose_value:
+                    param.default = False  # such as --help; typer would load pydantic to read the value that is none
             elif param.metavar == NUMBER and hasattr(param, "min"):
                 param.min = param.max = None  # of the help alone; what is allowed is checked by the parameter's type
         return params

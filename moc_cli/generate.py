@@ -102,12 +102,7 @@ def generate(
     """Turn a story into a video."""
     from moc.storyboard import load_storyboard
 
-    changes = options.parse_overrides(overrides)
-    for key, value in (("model", model), ("sampling.mode", mode), ("sampling.steps", steps)):
-        if value is not None:
-            changes[key] = str(value)
-    if seed is not None and not shots:
-        changes["sampling.seed"] = str(seed)
+    changes, named = options.story_changes(overrides, model=model, mode=mode, steps=steps, seed=None if shots else seed)
     # a story's mistakes are told before the rest is imported; a manifest is a story that was rendered already
     board = load_storyboard(story) if story.name != "manifest.json" else None
     from moc.run import Request, default_out, story_of_run
@@ -117,6 +112,7 @@ def generate(
         story_path=str(story),
         out=out or default_out(str(story)),
         overrides=changes,
+        named=named,
         device=device,
         shots=shots,
         seed=seed if shots else None,

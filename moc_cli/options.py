@@ -55,6 +55,19 @@ def parse_overrides(texts: list[str] | None) -> dict[str, str]:
     return parsed
 
 
+def story_changes(overrides: list[str] | None, **options: object) -> tuple[dict[str, str], dict[str, str]]:
+    """Values of `--set` and of the options that stand for keys of the story, and for the latter {key: option}.
+
+    `options` are by name: model, mode, steps, seed; None for those that were not given.
+    """
+    changes, named = parse_overrides(overrides), {}
+    for name, value in options.items():
+        if value is not None:
+            key = name if name == "model" else f"sampling.{name}"
+            changes[key], named[key] = str(value), f"--{name}"
+    return changes, named
+
+
 def check_new(out: Path | None, force: bool) -> None:
     """Raises InputError where a file lies at `out` that was not to be replaced."""
     from moc.errors import InputError

@@ -24,7 +24,8 @@ class Request:
     Attributes:
         story: as the file says; story_path: as the user named the file, for messages and commands.
         out: run folder.
-        overrides: dotted keys (`attention.top_k`) and their text values.
+        overrides: dotted keys (`attention.top_k`) and their text values; named: the option that gave a key, where it
+            was not `--set`, for messages.
         device: auto, cpu, cuda, cuda:N or mps.
         shots: selection such as "3,5-6,9-"; None for all that are missing.
         seed: of the shots chosen by `shots`; without `shots` a seed is an override like any other.
@@ -40,6 +41,7 @@ class Request:
     story_path: str
     out: Path
     overrides: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, str] = field(default_factory=dict)
     device: str = "auto"
     shots: str | None = None
     seed: int | None = None
@@ -102,10 +104,11 @@ def story_of_run(path: Path, out: Path | None) -> Storyboard:
         InputError: no such run, nowhere else to repeat it, or its shots don't come from one story.
     """
     from moc.run.manifest import story_of
+    from moc.storyboard.files import missing
 
     manifest = RunFolder(path.parent).read_manifest()
     if manifest is None:
-        raise InputError(f"{path}: there is no such file.")
+        raise missing(str(path))
     if out is None or out.resolve() == path.parent.resolve():
         raise InputError(f"{path} is a run; choose another folder for its repetition with --out.")
     return story_of(manifest)
@@ -126,7 +129,7 @@ def merged_story(request: Request) -> tuple[Storyboard, dict[str, str]]:
     if request.resume or request.shots or request.use_takes:
         manifest = RunFolder(request.out).read_manifest()
         overrides = {**manifest["overrides"], **overrides} if manifest else overrides
-    return (request.story.overridden(overrides) if overrides else request.story), overrides
+    return (request.story.overridden(overrides, named=request.named) if overrides else request.story), overrides
 
 
 def command(request: Request, options: str) -> str:

@@ -23,7 +23,7 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, str]:
         with open(path, "rb") as file:
             data = file.read(MAX_BYTES + 1)
     except FileNotFoundError:
-        raise failure(name, f"there is no such file{_neighbour(Path(path))}") from None
+        raise missing(os.fsdecode(path)) from None
     except PermissionError:
         raise failure(name, "the file may not be read (permission denied)") from None
     except (OSError, ValueError) as wrong:
@@ -32,6 +32,11 @@ def read_text(path: str | os.PathLike[str]) -> tuple[str, str]:
     if len(data) > MAX_BYTES:
         raise failure(name, f"the file is larger than {MAX_BYTES // 2**20} MiB, which no story needs")
     return decode(data, name), name
+
+
+def missing(name: str) -> StoryboardError:
+    """The error of a file that is not there, with a file of nearly this name if there is one."""
+    return failure(_printable(name), f"there is no such file{_neighbour(Path(name))}")
 
 
 def decode(data: bytes, name: str) -> str:
@@ -65,4 +70,4 @@ def _neighbour(path: Path) -> str:
     return f"; did you mean {_printable(str(path.parent / near[0]))}?" if near else ""
 
 
-__all__ = ["MAX_BYTES", "StoryboardError", "decode", "read_text"]
+__all__ = ["MAX_BYTES", "StoryboardError", "decode", "missing", "read_text"]

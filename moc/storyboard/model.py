@@ -161,17 +161,22 @@ class Storyboard:
 
         return build(from_data(dict(data), source))
 
-    def overridden(self, changes: Mapping[str, str], option: str = "--set") -> Storyboard:
+    def overridden(
+        self, changes: Mapping[str, str], option: str = "--set", named: Mapping[str, str] | None = None
+    ) -> Storyboard:
         """The story with values replaced by dotted keys: `{"attention.top_k": "3", "shots.river.duration": "4s"}`.
 
         Shots are named by id or number; `null` asks for the default. The new story is checked as a file is.
 
+        Args:
+            named: the keys that were given by options of their own, and these: `{"sampling.seed": "--seed"}`.
+
         Raises:
-            StoryboardError: with every mistake, each named by `option` and its key.
+            StoryboardError: with every mistake, each named by `option` and its key, or as `named` says.
         """
         from moc.storyboard.overrides import override
 
-        return override(self, changes, option)
+        return override(self, changes, option, named)
 
     def __hash__(self) -> int:
         return hash((self.title, self.global_prompt, self.shots))  # equal stories hash equally; dicts can't be hashed

@@ -10,12 +10,14 @@ from moc.storyboard.model import STORY_KEYS, Storyboard
 from moc.storyboard.problems import Problem, did_you_mean, shown
 
 
-def override(story: Storyboard, changes: Mapping[str, str], option: str) -> Storyboard:
+def override(
+    story: Storyboard, changes: Mapping[str, str], option: str, named: Mapping[str, str] | None = None
+) -> Storyboard:
     """See `Storyboard.overridden`."""
     root = nodes.from_data(story.to_dict(), option)
     problems: list[Problem] = []
     for key, text in changes.items():
-        mark = nodes.Mark(f"{option} {key}")
+        mark = nodes.Mark((named or {}).get(key, f"{option} {key}"))
         message = _replace(root, key, nodes.Scalar(mark, str(text), plain=True))
         if message:
             problems.append(mark.problem("", message))

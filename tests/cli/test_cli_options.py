@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import inspect
 import re
+import subprocess
+import sys
 import typing
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from moc_testing import assert_fails, moc_here
+from moc_testing import assert_fails, environment, moc_here, write_story
 
 from moc_cli.compare import compare
 from moc_cli.doctor import doctor
 from moc_cli.generate import generate
 from moc_cli.import_ import import_
 from moc_cli.main import app
+from moc_cli.options import story_changes
 from moc_cli.profile import profile
 from moc_cli.route_map import route_map
 from moc_cli.schema import schema
@@ -94,6 +97,49 @@ def test_help_shows_what_to_write(words: list[str]) -> None:
 @pytest.mark.parametrize("options", [["--takes", "0"], ["--takes", "100"], ["--seed", "-1"], ["--steps", "0"]])
 def test_ranges_still_count(options: list[str]) -> None:
     assert_fails(moc_here("generate", "tale.yaml", *options), 2, options[0])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "said"),
+    [
+        ("--seed", 2**63, "seed must be from 0 to"), ("--steps", 1001, "steps must be from 1 to 1000"),
+        ("--mode", "joint", ""), ("--model", "", "model has no value"),
+    ],
+)  # fmt: skip
+def test_a_mistake_names_the_option_that_was_typed(tmp_path: Path, option: str, value: object, said: str) -> None:
+    result = moc_here("generate", write_story(tmp_path / "tale.yaml"), "--out", tmp_path / "run", option, value,
+                      "--set", "attention.causal=false", "--dry-run")  # fmt: skip
+    if said:
+        assert_fails(result, 2, f"error: {option}: ", said)
+        assert "--set" not in result.stderr
+    else:
+        assert result.returncode == 0
+
+
+def test_options_as_changes_of_the_story() -> None:
+    changes, named = story_changes(
+        ["sampling.seed=1", "attention.top_k=2"], seed=3, mode="joint", steps=None, model="x"
+    )
+    assert changes == {"sampling.seed": "3", "attention.top_k": "2", "sampling.mode": "joint", "model": "x"}
+    assert named == {"sampling.seed": "--seed", "sampling.mode": "--mode", "model": "--model"}
+
+
+@pytest.mark.parametrize("name", ["nix.yaml", "nix/manifest.json", "manifest.json"])
+def test_missing_files_are_told_alike(tmp_path: Path, name: str) -> None:
+    result = moc_here("generate", tmp_path / name, "--out", tmp_path / "run")
+    assert_fails(result, 2)
+    assert result.stderr == f"error: {tmp_path / name}: there is no such file\n"
+
+
+def test_help_loads_no_more_than_it_shows() -> None:
+    said = "import sys; sys.argv = ['moc', 'generate', '--help']\n"
+    said += (
+        "import atexit; atexit.register(lambda: print('loaded', 'pydantic' in sys.modules, 'torch' in sys.modules))\n"
+    )
+    said += "from moc_cli.main import main; main()"
+    done = subprocess.run([sys.executable, "-c", said], env=environment(), capture_output=True, text=True, timeout=60)
+    assert "--use-take" in done.stdout
+    assert "loaded False False" in done.stdout
 
 
 def test_files_are_not_written_over_unasked(tmp_path: Path) -> None:
