@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -32,6 +33,8 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
     device = torch.device(args.device)
     model = load_model(args.weights, args.device)
     reader = load_reader(args.device)
+    if args.guidance_from is not None:
+        model.config = replace(model.config, guidance_from=args.guidance_from)
     moc = MoCConfig.preset("pocket")
     if args.top_k is not None:
         moc = moc.replace(top_k=args.top_k)
@@ -94,6 +97,7 @@ def main() -> None:
     parser.add_argument("--top-k", type=int)
     parser.add_argument("--planted", type=int, default=0)
     parser.add_argument("--guidance", type=float, help="(default: the model's own)")
+    parser.add_argument("--guidance-from", type=float, help="the least guided timestep (default: the model's own)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--split", choices=["train", "heldout", "any"], default="heldout")
@@ -108,7 +112,18 @@ def main() -> None:
     named, recall = named_table(rows), recall_table(rows)
     counted = rows[rows["named"] & ~rows["planted"]]
     overall = accuracy(counted)
-    asked = ("stories", "shots", "latent_frames", "steps", "top_k", "guidance", "planted", "split", "seed")
+    asked = (
+        "stories",
+        "shots",
+        "latent_frames",
+        "steps",
+        "top_k",
+        "guidance",
+        "guidance_from",
+        "planted",
+        "split",
+        "seed",
+    )
     source = {"weights": fingerprint(args.weights), "device": args.device, "torch": torch.__version__}
     source |= {name: getattr(args, name) for name in asked}
     if args.json:

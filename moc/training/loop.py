@@ -79,7 +79,8 @@ class Trainer:
         if config.init and fresh:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
-            if replace(start.config, shift=new.shift, noise=new.noise, guidance=new.guidance) != new:
+            sampled = {name: getattr(new, name) for name in ("shift", "noise", "guidance", "guidance_from")}
+            if replace(start.config, **sampled) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
             self.model.load_state_dict(start.state_dict())
         self.model.to(device)

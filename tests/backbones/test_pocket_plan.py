@@ -16,7 +16,14 @@ from moc.backbones.pocket import rendering, stream
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.planning import attention_of, cut_into_pieces, guidance_of, make_plan, story_tokens
+from moc.backbones.pocket.planning import (
+    attention_of,
+    cut_into_pieces,
+    guidance_of,
+    guided_steps,
+    make_plan,
+    story_tokens,
+)
 from moc.candidates import candidates_of
 from moc.storyboard import Storyboard
 
@@ -266,3 +273,13 @@ def test_guidance_is_the_models_own_unless_the_story_names_one() -> None:
     assert guided == 2 * alone
     with pytest.raises(ValueError, match="guidance must be 0 to 50, got -1"):
         PocketConfig(guidance=-1)
+
+
+def test_guidance_of_an_interval_costs_its_steps_alone() -> None:
+    whole, part = PocketConfig(guidance=2.0, shift=6.0), PocketConfig(guidance=2.0, shift=6.0, guidance_from=0.8)
+    story = story_of([shot_data(1, 8.0)], sampling={"seed": 1, "steps": 10})
+    assert (guided_steps(story, whole), guided_steps(story, part), guided_steps(story, PocketConfig())) == (10, 7, 0)
+    flops = [make_plan(story, size, "pocket").shots[0].flops for size in (whole, part)]
+    assert flops[1] * 20 == pytest.approx(flops[0] * 17)
+    with pytest.raises(ValueError, match="guidance_from must be 0 to 1, got 2"):
+        PocketConfig(guidance_from=2)

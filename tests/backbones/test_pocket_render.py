@@ -17,6 +17,7 @@ from moc.backbones.pocket import rendering
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.planning import attention_of, cut_into_pieces, story_tokens
+from moc.backbones.pocket.rendering import Guided
 from moc.backbones.pocket.stream import Memory
 from moc.errors import InputError
 from moc.layout import TokenLayout
@@ -391,3 +392,20 @@ def test_a_story_that_does_not_fit(backbone: PocketBackbone) -> None:
         backbone.plan(story)
     with pytest.raises(InputError, match="7 characters"):
         render(backbone, story)
+
+
+def test_guidance_ends_where_its_interval_does() -> None:
+    class Pass:
+        def __init__(self, value: float) -> None:
+            self.value, self.calls = value, 0
+
+        def predict(self, z: torch.Tensor, t: float) -> torch.Tensor:
+            self.calls += 1
+            return torch.full_like(z, self.value)
+
+    text, free = Pass(2.0), Pass(1.0)
+    guided = Guided([text, free], 3.0, 0.5)  # type: ignore[list-item]
+    z = torch.zeros(2)
+    assert guided.predict(z, 0.5).tolist() == [4.0, 4.0]
+    assert guided.predict(z, 0.49).tolist() == [2.0, 2.0]
+    assert (text.calls, free.calls) == (2, 1)

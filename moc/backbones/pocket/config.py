@@ -25,6 +25,8 @@ class PocketConfig:
         picture_width, picture_height, fps: pixels and frames a second of the video.
         shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
         guidance: classifier-free guidance scale that stories get which ask for none; 1 is none.
+        guidance_from: guidance acts from this timestep up to 1, where it is decided what is where, and costs nothing
+            below (a limited interval: Kynkaanniemi et al., NeurIPS 2024).
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
@@ -44,6 +46,7 @@ class PocketConfig:
     fps: int = schema.FPS
     shift: float = 3.0
     guidance: float = 1.0
+    guidance_from: float = 0.0
     noise: str = "scales"
     global_tokens: int = schema.GLOBAL_TOKENS
     caption_tokens: int = schema.CAPTION_TOKENS
@@ -57,6 +60,8 @@ class PocketConfig:
             raise ValueError(f"shift must be positive, got {self.shift}")
         if not 0 <= self.guidance <= 50:
             raise ValueError(f"guidance must be 0 to 50, got {self.guidance}")
+        if not 0 <= self.guidance_from <= 1:
+            raise ValueError(f"guidance_from must be 0 to 1, got {self.guidance_from}")
         for name, value in self.to_dict().items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")

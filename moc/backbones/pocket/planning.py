@@ -18,6 +18,7 @@ from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flops
 from moc.config import MoCConfig
 from moc.errors import InputError
+from moc.sampling import timesteps
 from moc.world.language import StoryText, Understanding, encode, understand_story
 from moc.world.schema import COLUMNS, FACT_ID
 
@@ -96,6 +97,13 @@ def guidance_of(story: Storyboard, size: PocketConfig) -> float:
     return size.guidance if story.sampling.guidance is None else story.sampling.guidance
 
 
+def guided_steps(story: Storyboard, size: PocketConfig) -> int:
+    """How many of a story's denoising steps are guided, and so take two passes."""
+    if guidance_of(story, size) == 1.0:
+        return 0
+    return sum(t >= size.guidance_from for t in timesteps(story.sampling.steps or STEPS, size.shift)[:-1])
+
+
 def read_words(story: Storyboard) -> Understanding:
     """What the model's text encoder understands of the story.
 
@@ -165,8 +173,9 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
             amount = amounts[piece.index - 1]
             others = before if config.causal else everything - amount
             # a streamed piece goes through once more, clean, to be remembered, unless nothing follows
-            passes = steps + (streamed and piece.index < len(pieces))
-            flops += (1 + guided) * passes * pass_flops(size, config, amount, others, captions)
+            clean = (1 + guided) * (streamed and piece.index < len(pieces))
+            passes = steps + guided_steps(story, size) + clean
+            flops += passes * pass_flops(size, config, amount, others, captions)
             before, own = before + amount, own + amount
         frames = latent_frames(shot, size) * size.patch_frames
         plans.append(

@@ -119,7 +119,7 @@ def stream_world(
         passes = streams.begin(number, tally.add)
         z = None
         if not given.all():
-            guided, solver = Guided(passes, guidance), Solver(grid)
+            guided, solver = Guided(passes, guidance, size.guidance_from), Solver(grid)
             if draw is None:
                 z = _noise(model, shape[0], latent_frames, seed, first_story, number, device)
             else:
