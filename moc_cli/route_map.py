@@ -114,6 +114,9 @@ def route_map(
         return
     moved = change(analyse(before, selection, **limits), report) if before is not None else None
     _write(reports, moved, plot, html, save)
+    for path in (html, plot, save):
+        if path is not None and not quiet:
+            typer.echo(f"wrote {path}", err=True)
     if as_json:
         _print_json(reports, moved)
     elif not quiet:
