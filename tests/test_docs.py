@@ -144,7 +144,7 @@ def test_readme_has_one_command_to_test() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     found = re.findall(r"^<!-- tests -->\n```sh\n(.+)\n```$", text, re.M)
     assert len(found) == 1, "`.ci/run` takes the command from there"
-    assert found[0].endswith("-m pytest")
+    assert found[0].endswith("-m pytest -n auto")
 
 
 def test_presets_are_those_of_the_code() -> None:
