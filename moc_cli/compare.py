@@ -11,6 +11,7 @@ import typer
 
 from moc_cli import options
 from moc_cli.console import NUMBER
+from moc_cli.options import Mode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,13 +27,6 @@ class Suite(StrEnum):
     """A benchmark over many stories."""
 
     memory = "memory"
-
-
-class Mode(StrEnum):
-    """How shots are drawn."""
-
-    stream = "stream"
-    joint = "joint"
 
 
 def compare(
@@ -64,14 +58,8 @@ def compare(
         int | None,
         typer.Option("--seed", metavar=NUMBER, min=0, help="The first seed (the story's).", rich_help_panel=_STORY),
     ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option("--mode", help="Shot after shot, or all shots at once.", rich_help_panel=_STORY),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps a shot.", rich_help_panel=_STORY),
-    ] = None,
+    mode: Annotated[Mode | None, options.mode(_STORY)] = None,
+    steps: Annotated[int | None, options.steps(_STORY)] = None,
     overrides: Annotated[
         list[str] | None, options.overrides(_STORY, "Override a value of the story in every arm")
     ] = None,
@@ -194,12 +182,9 @@ def _job(
     from moc.storyboard import load_storyboard
 
     arms = make_arms(attention, weights)
-    changes = options.parse_overrides(overrides)
+    changes, _ = options.story_changes(overrides, mode=mode, steps=steps)
     if "sampling.seed" in changes:
         raise InputError("--set sampling.seed: name the first seed with --seed.")
-    for key, value in (("sampling.mode", mode), ("sampling.steps", steps)):
-        if value is not None:
-            changes[key] = str(value)
     board = load_storyboard(sources[0])
     return Job(
         story=board,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,16 +10,10 @@ import typer
 
 from moc_cli import options
 from moc_cli.console import NUMBER
+from moc_cli.options import Mode
 
 if TYPE_CHECKING:
     from moc.run import Request
-
-
-class Mode(StrEnum):
-    """How shots are drawn."""
-
-    stream = "stream"
-    joint = "joint"
 
 
 _RUN, _STORY, _AGAIN, _MEMORY, _SHOW = "Run", "Story", "Single shots", "Memory", "Output"
@@ -53,14 +46,8 @@ def generate(
             rich_help_panel=_STORY,
         ),
     ] = None,
-    mode: Annotated[
-        Mode | None,
-        typer.Option("--mode", help="Shot after shot, or all shots at once.", rich_help_panel=_STORY),
-    ] = None,
-    steps: Annotated[
-        int | None,
-        typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps a shot.", rich_help_panel=_STORY),
-    ] = None,
+    mode: Annotated[Mode | None, options.mode(_STORY)] = None,
+    steps: Annotated[int | None, options.steps(_STORY)] = None,
     overrides: Annotated[list[str] | None, options.overrides(_STORY)] = None,
     shots: Annotated[
         str | None,

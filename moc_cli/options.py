@@ -5,10 +5,13 @@ A function here gives what stands in `Annotated`; `panel` is the heading in the 
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
 import typer
+
+from moc_cli.console import NUMBER
 
 
 def device(panel: str) -> Any:
@@ -16,6 +19,23 @@ def device(panel: str) -> Any:
     return typer.Option(
         "--device", metavar="NAME", help="auto (CUDA, else CPU), cpu, cuda, cuda:N or mps.", rich_help_panel=panel
     )
+
+
+class Mode(StrEnum):
+    """How shots are drawn."""
+
+    stream = "stream"
+    joint = "joint"
+
+
+def mode(panel: str) -> Any:
+    """A `Mode`, the story's by default."""
+    return typer.Option("--mode", help="Shot after shot, or all shots at once.", rich_help_panel=panel)
+
+
+def steps(panel: str, text: str = "Denoising steps a shot.") -> Any:
+    """Steps of sampling, the model's by default."""
+    return typer.Option("--steps", metavar=NUMBER, min=1, help=text, rich_help_panel=panel)
 
 
 def overrides(panel: str, text: str = "Override a value of the story by its dotted key") -> Any:

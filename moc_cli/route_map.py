@@ -63,7 +63,7 @@ def route_map(
                      rich_help_panel=_STORY, show_default=False),
     ] = None,
     steps: Annotated[
-        int, typer.Option("--steps", metavar=NUMBER, min=1, help="Denoising steps of a story.", rich_help_panel=_STORY)
+        int, options.steps(_STORY, "Denoising steps of a story.")
     ] = FEW_STEPS,
     overrides: Annotated[list[str] | None, options.overrides(_STORY)] = None,
     out: Annotated[
