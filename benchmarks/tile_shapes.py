@@ -24,20 +24,26 @@ from torch import Tensor
 
 from moc import pool, route
 from moc.attention import flash, gathered, probes
-from moc.attention.mandatory import mandatory
+from moc.attention.mandatory import Mandatory, mandatory
+from moc.attention.triton import own_merge, routed, tiles, topk_many
 from moc.attention.triton import plan as plans
-from moc.attention.triton import routed, tiles, topk_many
 from moc.attention.triton.tiles import Tiles
 from moc.profile.timing import machine, measure
 
 ROWS = ("story", "fine", "clip")
 FORWARD = (
-    Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 4), Tiles(128, 64, 8, 3), Tiles(128, 128, 8, 3),
-    Tiles(64, 128, 4, 2, 1024), Tiles(64, 128, 4, 3, 1024), Tiles(64, 128, 4, 3, 2048), Tiles(128, 128, 8, 3, 1024),
+    Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 4), Tiles(64, 32, 4, 2),
+    Tiles(64, 32, 4, 3), Tiles(64, 32, 4, 4), Tiles(128, 32, 8, 3), Tiles(128, 64, 8, 2), Tiles(128, 64, 8, 3),
+    Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 1), Tiles(64, 128, 4, 2, 512), Tiles(64, 128, 4, 3, 512),
+    Tiles(64, 128, 4, 3, 1024), Tiles(64, 128, 4, 4, 1024), Tiles(64, 128, 4, 3, 2048), Tiles(128, 128, 8, 3, 1024),
 )  # fmt: skip
 BACKWARD = (
     Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2),
     Tiles(128, 64, 8, 3),
+)  # fmt: skip
+OWN_MERGE = (
+    Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 3),
+    Tiles(64, 128, 4, 1), Tiles(64, 128, 8, 1), Tiles(128, 64, 8, 1), Tiles(128, 64, 8, 2),
 )  # fmt: skip
 BLOCKS = (256, 512, 1024, 2048)
 TWO_ROUNDS = ((128, 4, 1), (128, 4, 2), (128, 4, 3), (128, 8, 1), (64, 4, 3))  # rows, warps, programs a multiprocessor
@@ -132,7 +138,39 @@ def sweep(row: str, device: torch.device) -> Iterator[Line]:
         return gathered.links_forward(q, k, v, plan.slots, plan.edges, links, layout, scale)
 
     yield timed(Line(row, "routed", "FA4 over gathered queries", False), _at(ok, by_gathering), truth)
+    yield from _merges(row, bench, indices, own, scale)
     yield from _backward(row, bench, indices, own, scale)
+
+
+def _merges(row: str, bench: Bench, indices: Tensor, own: Mandatory, scale: float) -> Iterator[Line]:
+    """The merge after a dense kernel, and the launch that is both where own keys are few."""
+    q, k, v, layout = bench.q, bench.k, bench.v, bench.layout
+    shape = tiles.forward_tiles(tiles.longest_chunk(layout), bench.case.width, q.dtype, tiles.shared_memory(q.device))
+    plan = plans.make_plan(indices, layout.num_chunks, shape.links)
+    parts = routed.links_forward(q, k, v, plan, indices.shape[-1], layout, scale, shape)
+    with probes.use("fa2"):
+        own_parts = flash.mandatory_forward(q, k, v, own, scale)
+    out, lse = torch.empty_like(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
+    fits, table = own_merge.fits(q, own), tiles.own_tiles
+
+    def merged() -> Sequence[Tensor]:
+        routed.merge(*parts, indices, layout.num_chunks, own_parts[0], own_parts[1].contiguous(), out, lse)
+        return out, lse
+
+    def both() -> Sequence[Tensor]:
+        own_merge.merge(q, k, v, *parts, indices, layout.num_chunks, own, scale, out, lse)
+        return out, lse
+
+    truth: list[Tensor] = []
+    yield timed(Line(row, "merge", "own part by a dense kernel", not fits), merged, truth)
+    if fits:
+        chosen = table(own_merge.longest_range(own), bench.case.width)
+        for one in OWN_MERGE:
+            tiles.own_tiles = lambda *_, one=one: one
+            try:
+                yield timed(Line(row, "own part + merge", str(astuple(one)), one == chosen), both, truth)
+            finally:
+                tiles.own_tiles = table
 
 
 def _at(ok: Tensor, run: Callable[[], Sequence[Tensor]]) -> Callable[[], list[Tensor]]:
@@ -155,10 +193,10 @@ def _backward(row: str, bench: Bench, indices: Tensor, own: Any, scale: float) -
     links, longest = indices.shape[-1], tiles.longest_chunk(layout)
     shared = tiles.shared_memory(q.device)
     own_out, own_lse = flash.mandatory_forward(q, k, v, own, scale)
-    out, lse, made = routed.merged_forward(q, k, v, own_out, own_lse, indices, layout, scale)
+    out, lse, made = routed.merged_forward(q, k, v, (own_out, own_lse), indices, layout, scale)
     dout = torch.randn(q.shape, device=q.device, generator=torch.Generator(q.device).manual_seed(1)).to(q.dtype)
     delta, nothing = routed.delta_of(out, dout, None), torch.zeros_like(q)
-    tables = tiles.backward_tiles, tiles.key_gradient_tiles
+    tables: Any = (tiles.backward_tiles, tiles.key_gradient_tiles)
     chosen = tables[0](longest, width), tables[1](longest, width, q.dtype, shared)
     truths: tuple[list[Tensor], list[Tensor]] = ([], [])
     for shape in BACKWARD:

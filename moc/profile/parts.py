@@ -34,6 +34,7 @@ PLACES = (
     ("plan", "moc.attention.triton.routed", "make_plan"),
     ("routed", "moc.attention.triton.routed", "links_forward"),
     ("merge", "moc.attention.triton.routed", "merge"),
+    ("own", "moc.attention.triton.own_merge", "merge"),  # which is both
 )
 
 

@@ -7,8 +7,6 @@ results are as many outputs as a row has links, so heads and batch rows go throu
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,13 +14,13 @@ import torch
 import triton
 from torch import Tensor
 
-from moc.attention.triton import kernels, tiles
+from moc.attention.mandatory import Mandatory
+from moc.attention.triton import kernels, own_merge, tiles
+from moc.attention.triton.launching import LOG2E, launch_shape, strides, upcast, widths
 from moc.attention.triton.plan import Plan, cut, make_plan
 from moc.attention.triton.tiles import Tiles
 from moc.layout import TokenLayout
 
-INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") == "1"
-LOG2E = math.log2(math.e)
 ROWS = 16
 SHORTEST_SPAN = 2048  # links of a chunk whose key gradients one program may sum alone
 Part = tuple[slice, slice]
@@ -67,18 +65,6 @@ def _parts(indices: Tensor, width: int) -> Iterator[Part]:
         yield from ((slice(b, b + 1), slice(h, min(h + step, heads))) for h in range(0, heads, step))
 
 
-def _widths(x: Tensor) -> dict[str, int]:
-    return {"D": x.shape[-1], "DP": max(16, triton.next_power_of_2(x.shape[-1]))}
-
-
-def _shape(shape: Tiles) -> dict[str, int]:
-    return {"M": shape.M, "N": shape.N, "num_warps": shape.num_warps, "num_stages": shape.num_stages}
-
-
-def _strides(*tensors: Tensor) -> list[int]:
-    return [s for x in tensors for s in x.stride()[:3]]
-
-
 def _last_contiguous(x: Tensor) -> Tensor:
     return x if x.stride(-1) == 1 else x.contiguous()
 
@@ -87,8 +73,7 @@ def merged_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    own_out: Tensor,
-    own_lse: Tensor,
+    own: tuple[Tensor, Tensor] | Mandatory,
     indices: Tensor,
     layout: TokenLayout,
     scale: float,
@@ -97,15 +82,15 @@ def merged_forward(
 
     Args:
         q: [B, H, Lq, D]; k, v: [B, H, L, D].
-        own_out: [B, H, Lq, D] output of the own part; own_lse: [B, H, Lq] its natural-log LSE, float32, -inf for none.
+        own: [B, H, Lq, D] output of the own part and [B, H, Lq] its natural-log LSE, float32, -inf for none; or its
+            links, where one launch can do own part and merge (`own_merge.fits`).
         indices: [B, H, Lq, W] int32 routes.
 
     Returns:
         [B, H, Lq, D] output in q's dtype and strides, [B, H, Lq] float32 LSE, and the plans for the backward pass.
     """
     batch, heads, rows, width = q.shape
-    q, k, v, own_out = (_last_contiguous(x) for x in (q, k, v, own_out))
-    own_lse = own_lse.contiguous()
+    q, k, v = (_last_contiguous(x) for x in (q, k, v))
     out = torch.empty_like(q)
     lse = torch.empty(batch, heads, rows, dtype=torch.float32, device=q.device)
     shape = tiles.forward_tiles(tiles.longest_chunk(layout), width, q.dtype, tiles.shared_memory(q.device))
@@ -114,7 +99,13 @@ def merged_forward(
         chosen = indices[part].contiguous()
         plan = make_plan(chosen, layout.num_chunks, shape.links)
         outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
-        merge(outs, lses, chosen, layout.num_chunks, own_out[part], own_lse[part].contiguous(), out[part], lse, part)
+        piece = lse[part]  # whole heads of one batch row, or whole batch rows: contiguous
+        if isinstance(own, Mandatory):
+            x = q[part], k[part], v[part]
+            own_merge.merge(*x, outs, lses, chosen, layout.num_chunks, own, scale, out[part], piece)
+        else:
+            own_out, own_lse = _last_contiguous(own[0][part]), own[1][part].contiguous()
+            merge(outs, lses, chosen, layout.num_chunks, own_out, own_lse, out[part], piece)
         plans.append((part, plan))
     return out, lse, Plans(tuple(plans))
 
@@ -139,24 +130,23 @@ def links_forward(
     kernel = kernels.short_forward_kernel if shape.span else kernels.forward_kernel
     kernel[(len(plan.tile_group),)](
         q, k, v, part, part_lse, plan.slots, plan.edges, plan.tile_edges, plan.tile_group,
-        layout.to(q.device).chunk_bounds, *_strides(q, k, v), batch * heads * layout.num_chunks,
+        layout.to(q.device).chunk_bounds, *strides(q, k, v), batch * heads * layout.num_chunks,
         *([shape.span] if shape.span else []), layout.num_chunks, heads, rows, abs(scale) * LOG2E,
-        W=links, **_widths(q), UPCAST=_upcast(q), NEGATE=scale < 0, **_shape(shape),
+        W=links, **widths(q), UPCAST=upcast(q), NEGATE=scale < 0, **launch_shape(shape),
     )  # fmt: skip
     return part, part_lse
 
 
 def merge(
     part: Tensor, part_lse: Tensor, indices: Tensor, chunks: int, own_out: Tensor, own_lse: Tensor, out: Tensor,
-    lse: Tensor, where: Part,
+    lse: Tensor,
 ) -> None:  # fmt: skip
-    """Writes the softmax over own part and links to `out` [b, h, Lq, D] and to its part of `lse` [B, H, Lq]."""
+    """Writes the softmax over own part and links to `out` [b, h, Lq, D] and `lse` [b, h, Lq], which is contiguous."""
     batch, heads, rows, _ = out.shape
     count = batch * heads * rows
-    piece = lse[where]  # whole heads of one batch row, or whole batch rows: contiguous
     kernels.merge_kernel[(triton.cdiv(count, ROWS),)](
-        part, part_lse, indices, own_out, own_lse, out, piece,
-        *_strides(own_out, out), count, chunks, heads, rows, W=indices.shape[-1], **_widths(out), R=ROWS, num_warps=4,
+        part, part_lse, indices, own_out, own_lse, out, lse,
+        *strides(own_out, out), count, chunks, heads, rows, W=indices.shape[-1], **widths(out), R=ROWS, num_warps=4,
     )  # fmt: skip
 
 
@@ -167,9 +157,9 @@ def delta_of(out: Tensor, dout: Tensor, dlse: Tensor | None) -> Tensor:
     delta = torch.empty(batch, heads, rows, dtype=torch.float32, device=out.device)
     count = batch * heads * rows
     kernels.delta_kernel[(triton.cdiv(count, ROWS),)](
-        out, dout, delta if dlse is None else dlse.float().contiguous(), delta, *_strides(out, dout),
+        out, dout, delta if dlse is None else dlse.float().contiguous(), delta, *strides(out, dout),
         count, heads, rows,
-        HAS_DLSE=dlse is not None, **_widths(out), R=ROWS, num_warps=4,
+        HAS_DLSE=dlse is not None, **widths(out), R=ROWS, num_warps=4,
     )  # fmt: skip
     return delta
 
@@ -194,8 +184,8 @@ def dq_with_links(
         x = [t[where] for t in (q, k, v, dout)]
         kernels.dq_kernel[(len(tile_group),)](
             *x, lse[where], delta[where], part, plan.slots, plan.edges, tile_edges, tile_group,
-            layout.to(q.device).chunk_bounds, *_strides(*x), groups, chunks, heads, rows, scale * LOG2E,
-            W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+            layout.to(q.device).chunk_bounds, *strides(*x), groups, chunks, heads, rows, scale * LOG2E,
+            W=links, **widths(q), UPCAST=upcast(q), **launch_shape(shape),
         )  # fmt: skip
         sum_queries(part, chosen, chunks, own_dq[where], dq[where])
     return dq
@@ -206,7 +196,7 @@ def sum_queries(part: Tensor, indices: Tensor, chunks: int, own_dq: Tensor, dq: 
     batch, heads, rows, links = indices.shape
     count = batch * heads * rows
     kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
-        part, indices, own_dq, dq, *_strides(own_dq, dq), count, chunks, heads, rows, W=links, **_widths(dq), R=ROWS,
+        part, indices, own_dq, dq, *strides(own_dq, dq), count, chunks, heads, rows, W=links, **widths(dq), R=ROWS,
         num_warps=4,
     )  # fmt: skip
 
@@ -236,13 +226,13 @@ def key_gradients(
         more = torch.empty(max(1, total // span), 2, longest, width, dtype=torch.float32, device=q.device)
         kernels.dkdv_kernel[(len(span_group), across)](
             *x, lse[where], delta[where], dk[where], dv[where], more, plan.slots, plan.edges, span_edges, span_group,
-            bounds, *_strides(*x, dk), groups, span, longest, chunks, heads, rows, scale * LOG2E,
-            W=links, **_widths(q), UPCAST=_upcast(q), **_shape(shape),
+            bounds, *strides(*x, dk), groups, span, longest, chunks, heads, rows, scale * LOG2E,
+            W=links, **widths(q), UPCAST=upcast(q), **launch_shape(shape),
         )  # fmt: skip
         if total // span:
             kernels.dkdv_sum_kernel[(groups, across)](
-                more, dk[where], dv[where], span_edges, bounds, *_strides(dk), longest, chunks, heads,
-                **_widths(q), N=shape.N, num_warps=4,
+                more, dk[where], dv[where], span_edges, bounds, *strides(dk), longest, chunks, heads,
+                **widths(q), N=shape.N, num_warps=4,
             )  # fmt: skip
     return dk, dv
 
@@ -251,7 +241,3 @@ def _span(links: int, groups: int) -> int:
     """Links that one program sums alone: as many as lead to four average chunks, so that the memory for further spans
     is at most half of the gradients'."""
     return max(SHORTEST_SPAN, triton.next_power_of_2(triton.cdiv(4 * links, groups)))
-
-
-def _upcast(x: Tensor) -> bool:
-    return INTERPRETING or x.dtype == torch.float32

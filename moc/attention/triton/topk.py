@@ -7,16 +7,14 @@ own-shot, own-chunk and window links cost nothing extra and one launch serves a 
 
 from __future__ import annotations
 
-import os
-
 import torch
 import triton
 import triton.language as tl
 from torch import Tensor
 
 from moc.attention.triton import topk_many
+from moc.attention.triton.launching import strides, upcast, widths
 
-INTERPRETING = os.environ.get("TRITON_INTERPRET", "0") == "1"
 ROWS = 64
 TILE = 64
 MOST_K = 64
@@ -113,7 +111,7 @@ def top_chunks_fused(
     Returns:
         `[B, H, L, k]` int32 chunks or ranks, best first, -1 where fewer are admissible.
     """
-    batch, heads, rows, width = q_BHLD.shape
+    batch, heads, rows, _ = q_BHLD.shape
     candidates = descriptors_BHCD.shape[2]
     out = torch.empty(batch, heads, rows, k, dtype=torch.int32, device=q_BHLD.device)
     if not rows:
@@ -122,16 +120,15 @@ def top_chunks_fused(
         return out.fill_(-1)
     q = q_BHLD if q_BHLD.stride(-1) == 1 else q_BHLD.contiguous()
     desc = descriptors_BHCD if descriptors_BHCD.stride(-1) == 1 else descriptors_BHCD.contiguous()
-    upcast = INTERPRETING or q.dtype == torch.float32
     size = topk_many.group_size(candidates, k) if candidates >= topk_many.FEWEST else None
     if size is not None:
-        topk_many.launch(q, desc, limit, low, high, k, table, out, size, upcast)
+        topk_many.launch(q, desc, limit, low, high, k, table, out, size, upcast(q))
         return out
     grid = (triton.cdiv(rows, ROWS), batch * heads)
     _topk_kernel[grid](
         q, desc, limit, low, high, limit if table is None else table, out,
-        rows, candidates, heads, *q.stride()[:3], *desc.stride()[:3],
-        K=k, KEPT=max(2, triton.next_power_of_2(k)), D=width, DP=max(16, triton.next_power_of_2(width)), M=ROWS, N=TILE,
-        UPCAST=upcast, HAS_TABLE=table is not None, num_warps=4,
+        rows, candidates, heads, *strides(q, desc),
+        K=k, KEPT=max(2, triton.next_power_of_2(k)), **widths(q), M=ROWS, N=TILE,
+        UPCAST=upcast(q), HAS_TABLE=table is not None, num_warps=4,
     )  # fmt: skip
     return out
