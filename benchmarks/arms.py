@@ -10,6 +10,9 @@ Keys of an arm: `config`, a file beside the plan; `after`, the arm whose weights
 `last`, settings that replace the config's, those of all stages, and those of the last; `seeds`, how many trainings (the
 second is named NAME-2, its seed is one more); `measure`, whether it is measured; `joint`, also with all shots denoised
 together; `time`, whether `time_arms.py` times its steps.
+
+Arms have as many steps as their config says. With equal time (`equal`) each has as long as the first arm that is timed
+takes for its steps; NAME-time is such a twin of NAME.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 
@@ -27,6 +30,7 @@ from moc.training.config import TrainConfig, parse
 
 WEIGHTS, RECORD, MEMORY = "weights.safetensors", "config.yaml", "memory.json"
 SIZES = {"stories": 256, "shots": 8, "latent_frames": 4, "steps": 10}
+Equal = Literal["steps", "time"]
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,8 @@ class Arm:
         values: what `moc train` reads, as plain values.
         after: name of the arm whose weights it begins with, "" for none.
         measure, joint, time: see the module.
+        equal: what it has as much of as the others, "steps" or "time".
+        kind: the arm that it is another seed or a twin of, "" for itself.
     """
 
     name: str
@@ -46,6 +52,13 @@ class Arm:
     measure: bool = True
     joint: bool = False
     time: bool = False
+    equal: Equal = "steps"
+    kind: str = ""
+
+    @property
+    def timed_as(self) -> str:
+        """The arm whose seconds a step are this one's."""
+        return self.kind or self.name
 
     @property
     def config(self) -> TrainConfig:
@@ -106,9 +119,29 @@ def _arms_of(name: str, given: dict[str, Any], path: Path) -> list[Arm]:
     rest = {key: given[key] for key in ("after", "measure", "joint", "time") if key in given}
     found = []
     for i in range(given.get("seeds", 1)):
-        own = rest | ({"time": False} if i else {})
+        own = rest | ({"time": False, "kind": name} if i else {})
         found.append(Arm(f"{name}-{i + 1}" if i else name, {**values, "seed": values.get("seed", 0) + i}, **own))
     return found
+
+
+def with_seeds(plan: Plan, most: int) -> Plan:
+    """The plan with at most so many seeds of each arm."""
+    kept, met = {}, dict[str, int]()
+    for name, arm in plan.arms.items():
+        met[arm.timed_as] = met.get(arm.timed_as, 0) + 1
+        if met[arm.timed_as] <= most:
+            kept[name] = arm
+    return replace(plan, arms=kept)
+
+
+def with_equal(plan: Plan, equal: Literal["steps", "time", "both"]) -> Plan:
+    """The plan with arms of equal steps, of equal time, or both: then every timed arm but the first, whose steps and
+    time are the measure, has a twin NAME-time."""
+    if equal != "both":
+        return replace(plan, arms={name: replace(arm, equal=equal) for name, arm in plan.arms.items()})
+    timed = [arm for arm in plan.arms.values() if arm.time and arm.after]
+    twins = (replace(arm, name=f"{arm.name}-time", equal="time", time=False, kind=arm.name) for arm in timed[1:])
+    return replace(plan, arms=plan.arms | {arm.name: arm for arm in twins})
 
 
 def _known(values: dict[str, Any], keys: tuple[str, ...], where: str) -> None:

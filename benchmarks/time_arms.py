@@ -58,10 +58,11 @@ def main() -> None:
     args = found.parse_args()
     device = torch.device(resolve_device(args.device))
     name = torch.cuda.get_device_name(device) if device.type == "cuda" else str(device)
-    told: dict[str, Any] = {"device": name, "torch": torch.__version__, "arms": {}}
-    for arm in read_plan(args.plan).arms.values():
-        if not arm.time:
-            continue
+    arms = [arm for arm in read_plan(args.plan).arms.values() if arm.time]
+    if not arms:
+        sys.exit(f"error: no arm of {args.plan} has time: true")
+    told: dict[str, Any] = {"device": name, "torch": torch.__version__, "first": arms[0].name, "arms": {}}
+    for arm in arms:
         try:
             told["arms"][arm.name] = one = timed(arm, device, args.steps, args.warm)
             print(f"{arm.name}: {1000 * one['seconds']:.1f} ms a step", flush=True)

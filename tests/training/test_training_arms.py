@@ -29,6 +29,11 @@ def arms(monkeypatch: pytest.MonkeyPatch) -> Any:
     return importlib.import_module("arms")
 
 
+@pytest.fixture
+def arms_fit(arms: Any) -> Any:
+    return importlib.import_module("arms_fit")
+
+
 @pytest.mark.parametrize("path", PLANS, ids=lambda p: p.parent.name)
 def test_the_plans_that_come_along(arms: Any, path: Path) -> None:
     plan = arms.read_plan(path)
@@ -45,9 +50,71 @@ def test_arms_of_the_patterns_differ_in_the_pattern_alone(arms: Any) -> None:
     plan = arms.read_plan(PLANS[0])
     models = {name: arm for name, arm in plan.arms.items() if arm.after}
     assert {arm.config.pattern for arm in models.values()} == {"moc", "dense", "local", "first-frame", "random"}
-    values = [{key: x for key, x in arm.values.items() if key != "pattern"} for arm in models.values()]
-    assert all(one == values[0] for one in values)
-    assert all(arm.measure and arm.time for arm in models.values())
+    for seed in (2, 3, 4):
+        same = [arm for arm in models.values() if arm.config.seed == seed]
+        assert len(same) == 5
+        values = [{key: x for key, x in arm.values.items() if key != "pattern"} for arm in same]
+        assert all(one == values[0] for one in values)
+    assert all(arm.measure for arm in models.values())
+    assert sum(arm.time for arm in models.values()) == 5
+
+
+def test_equal_time_is_that_of_the_arm_that_was_timed(arms: Any, arms_fit: Any) -> None:
+    plan = arms.with_equal(arms.with_seeds(arms.read_plan(PLANS[0]), 2), "both")
+    assert [name for name in plan.arms if name.endswith("-time")] == [
+        "dense-time", "local-time", "first-frame-time", "random-time"
+    ]  # fmt: skip
+    times = arms_fit.StepTimes("moc", {"moc": 0.1, "dense": 0.2, "local": 0.05})
+    shares = {name: arms_fit.share(plan.arms[name], times) for name in ("moc", "dense", "dense-time", "local-time")}
+    assert shares == {"moc": 1, "dense": 1, "dense-time": 0.5, "local-time": 2}
+    seeds = arms.with_equal(arms.read_plan(PLANS[0]), "time")
+    assert arms_fit.share(seeds.arms["dense-3"], times) == 0.5, "another seed has the steps of its kind"
+    assert arms_fit.share(seeds.arms["base"], times) == 1
+    with pytest.raises(ValueError, match="steps of random were not timed"):
+        arms_fit.share(plan.arms["random-time"], times)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "overlap", "trains"), [(1, 1, 5.0), (1, 2, 2.5), (2, 1, 3.0), (4, 1, 2.0), (4, 4, 1.0), (8, 1, 1.0)]
+)
+def test_fit_looks_at_the_busiest_gpu(arms: Any, arms_fit: Any, gpus: int, overlap: float, trains: float) -> None:
+    plan = arms.with_seeds(arms.read_plan(PLANS[0]), 1)
+    todo = [arm for arm in plan.arms.values() if arm.after]
+    one = 0.05 * todo[0].config.steps
+    times = arms_fit.StepTimes("moc", {arm.name: 0.05 for arm in todo})
+    found = arms_fit.fitted(todo, times, 100, gpus=gpus, overlap=overlap, measure=False)
+    assert found.work_seconds == pytest.approx(one * trains)
+    free = arms_fit.SPARE * (100 - arms_fit.SECONDS_TO_START)
+    assert found.scale == pytest.approx(min(3, free / found.work_seconds), abs=1e-3)
+    with_measures = arms_fit.fitted(todo, times, 100, gpus=gpus, overlap=overlap)
+    assert with_measures.scale < found.scale
+
+
+def test_archives_stay_small(arms: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
+    table = importlib.import_module("arms_table")
+    monkeypatch.setattr(table, "ROOM", 10_000)
+    monkeypatch.setattr(table, "MOST_BYTES", 60_000)
+    names = [f"arm{i}" for i in range(12)]
+    plan = arms.Plan({name: arms.Arm(name, dict(TINY)) for name in names})
+    for name in names:
+        (tmp_path / "out" / name).mkdir(parents=True)
+        (tmp_path / "out" / name / arms.WEIGHTS).write_bytes(bytes(3000))
+    (tmp_path / "out" / "arm0" / arms.WEIGHTS).write_bytes(bytes(11_000))
+    (tmp_path / "out" / "summary.csv").write_text("arm")
+    table.pack(plan, tmp_path / "out", tmp_path / "pack")
+    made = {path.name: path.stat().st_size for path in (tmp_path / "pack").iterdir()}
+    assert set(made) == {"results-1.tar.gz", *(f"weights-{n}.tar" for n in range(1, 6))}
+    assert sum(made.values()) <= 60_000
+    said = capsys.readouterr().err
+    assert "arm0/weights.safetensors has 0 MiB and is left out" in said
+    assert "weights-6.tar is left out" in said
+
+
+def test_rows_of_a_log_that_is_being_written(arms: Any, tmp_path: Path) -> None:
+    table = importlib.import_module("arms_table")
+    (tmp_path / "log.csv").write_text("step,loss\n20,0.5\n40,\n60\n")
+    assert table.log_rows(tmp_path) == [{"step": 20.0, "loss": 0.5}]
+    assert table.log_rows(tmp_path / "none") == []
 
 
 def test_ablations_change_one_thing(arms: Any) -> None:
@@ -139,7 +206,7 @@ def test_a_plan_runs_and_goes_on(tmp_path: Path) -> None:
     }
     assert (table["moc"]["table"], table["all"]["table"]) == ("planted", "free")
     assert 0 < table["moc"]["sparsity"] < 1
-    with tarfile.open(tmp_path / "pack" / "results.tar.gz") as archive:
+    with tarfile.open(tmp_path / "pack" / "results-1.tar.gz") as archive:
         assert {"summary.csv", "moc/log.csv", "moc/memory.json", "moc/config.yaml"} <= set(archive.getnames())
     with tarfile.open(tmp_path / "pack" / "weights-1.tar") as archive:
         assert {f"{name}/weights.safetensors" for name in ("base", "moc", "all")} <= set(archive.getnames())
