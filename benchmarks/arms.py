@@ -116,7 +116,7 @@ def _arms_of(name: str, given: dict[str, Any], path: Path) -> list[Arm]:
     stages = [{**stage, **given.get("stages", {})} for stage in values["stages"]]
     stages[-1] |= given.get("last", {})
     values = {**values, **given.get("set", {}), "stages": stages}
-    rest = {key: given[key] for key in ("after", "measure", "joint", "time") if key in given}
+    rest: dict[str, Any] = {key: given[key] for key in ("after", "measure", "joint", "time") if key in given}
     found = []
     for i in range(given.get("seeds", 1)):
         own = rest | ({"time": False, "kind": name} if i else {})

@@ -93,7 +93,7 @@ def test_fit_looks_at_the_busiest_gpu(arms: Any, arms_fit: Any, gpus: int, overl
 def test_archives_stay_small(arms: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any) -> None:
     table = importlib.import_module("arms_table")
     monkeypatch.setattr(table, "ROOM", 10_000)
-    monkeypatch.setattr(table, "MOST_BYTES", 60_000)
+    monkeypatch.setattr(table, "MOST_BYTES", 65_000)
     names = [f"arm{i}" for i in range(12)]
     plan = arms.Plan({name: arms.Arm(name, dict(TINY)) for name in names})
     for name in names:
@@ -104,7 +104,7 @@ def test_archives_stay_small(arms: Any, tmp_path: Path, monkeypatch: pytest.Monk
     table.pack(plan, tmp_path / "out", tmp_path / "pack")
     made = {path.name: path.stat().st_size for path in (tmp_path / "pack").iterdir()}
     assert set(made) == {"results-1.tar.gz", *(f"weights-{n}.tar" for n in range(1, 6))}
-    assert sum(made.values()) <= 60_000
+    assert sum(made.values()) <= 65_000
     said = capsys.readouterr().err
     assert "arm0/weights.safetensors has 0 MiB and is left out" in said
     assert "weights-6.tar is left out" in said
