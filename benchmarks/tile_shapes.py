@@ -25,8 +25,8 @@ from torch import Tensor
 from moc import pool, route
 from moc.attention import flash, gathered, probes
 from moc.attention.mandatory import Mandatory, mandatory
-from moc.attention.triton import own_merge, routed, tiles, topk_many
 from moc.attention.triton import plan as plans
+from moc.attention.triton import routed, tiles, topk_many
 from moc.attention.triton.tiles import Tiles
 from moc.profile.timing import machine, measure
 
@@ -40,10 +40,6 @@ FORWARD = (
 BACKWARD = (
     Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2),
     Tiles(128, 64, 8, 3),
-)  # fmt: skip
-OWN_MERGE = (
-    Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 32, 4, 2), Tiles(64, 32, 4, 3),
-    Tiles(64, 128, 4, 1), Tiles(64, 128, 8, 1), Tiles(128, 64, 8, 1), Tiles(128, 64, 8, 2),
 )  # fmt: skip
 BLOCKS = (256, 512, 1024, 2048)
 TWO_ROUNDS = ((128, 4, 1), (128, 4, 2), (128, 4, 3), (128, 8, 1), (64, 4, 3))  # rows, warps, programs a multiprocessor
@@ -138,39 +134,24 @@ def sweep(row: str, device: torch.device) -> Iterator[Line]:
         return gathered.links_forward(q, k, v, plan.slots, plan.edges, links, layout, scale)
 
     yield timed(Line(row, "routed", "FA4 over gathered queries", False), _at(ok, by_gathering), truth)
-    yield from _merges(row, bench, indices, own, scale)
+    yield from _merge(row, bench, indices, own, scale)
     yield from _backward(row, bench, indices, own, scale)
 
 
-def _merges(row: str, bench: Bench, indices: Tensor, own: Mandatory, scale: float) -> Iterator[Line]:
-    """The merge after a dense kernel, and the launch that is both where own keys are few."""
+def _merge(row: str, bench: Bench, indices: Tensor, own: Mandatory, scale: float) -> Iterator[Line]:
+    """The merge after a dense kernel."""
     q, k, v, layout = bench.q, bench.k, bench.v, bench.layout
     shape = tiles.forward_tiles(tiles.longest_chunk(layout), bench.case.width, q.dtype, tiles.shared_memory(q.device))
     plan = plans.make_plan(indices, layout.num_chunks, shape.links)
     parts = routed.links_forward(q, k, v, plan, indices.shape[-1], layout, scale, shape)
-    with probes.use("fa2"):
-        own_parts = flash.mandatory_forward(q, k, v, own, scale)
+    own_out, own_lse = flash.mandatory_forward(q, k, v, own, scale)
     out, lse = torch.empty_like(q), torch.empty(q.shape[:3], dtype=torch.float32, device=q.device)
-    fits, table = own_merge.fits(q, own), tiles.own_tiles
 
     def merged() -> Sequence[Tensor]:
-        routed.merge(*parts, indices, layout.num_chunks, own_parts[0], own_parts[1].contiguous(), out, lse)
+        routed.merge(*parts, indices, layout.num_chunks, own_out, own_lse.contiguous(), out, lse)
         return out, lse
 
-    def both() -> Sequence[Tensor]:
-        own_merge.merge(q, k, v, *parts, indices, layout.num_chunks, own, scale, out, lse)
-        return out, lse
-
-    truth: list[Tensor] = []
-    yield timed(Line(row, "merge", "own part by a dense kernel", not fits), merged, truth)
-    if fits:
-        chosen = table(own_merge.longest_range(own), bench.case.width)
-        for one in OWN_MERGE:
-            tiles.own_tiles = lambda *_, one=one: one
-            try:
-                yield timed(Line(row, "own part + merge", str(astuple(one)), one == chosen), both, truth)
-            finally:
-                tiles.own_tiles = table
+    yield timed(Line(row, "merge", "", True), merged, [])
 
 
 def _at(ok: Tensor, run: Callable[[], Sequence[Tensor]]) -> Callable[[], list[Tensor]]:

@@ -103,12 +103,9 @@ class _Fused(torch.autograd.Function):
 
 def forward(q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call) -> tuple[Tensor, Tensor, Plans | None]:
     """The forward pass alone: output, log-sum-exp, and the plans of the routed part for the backward pass."""
-    from moc.attention.triton import own_merge, routed
+    from moc.attention.triton import routed
 
-    own = _own(q, call)
-    if indices is not None and own_merge.fits(q, own):
-        return routed.merged_forward(q, k, v, own, indices, call.layout, call.scale)
-    out, lse = flash.mandatory_forward(q, k, v, own, call.scale)
+    out, lse = flash.mandatory_forward(q, k, v, _own(q, call), call.scale)
     if indices is None:
         return out, lse.contiguous(), None
     return routed.merged_forward(q, k, v, (out, lse), indices, call.layout, call.scale)

@@ -187,65 +187,6 @@ def merge_kernel(
 
 
 @triton.jit
-def own_merge_kernel(
-    q_ptr, k_ptr, v_ptr, part_ptr, part_lse_ptr, index_ptr, out_ptr, lse_ptr, tile_ptr,
-    q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, r_b, r_h, r_l, C, H, LQ, scale,
-    W: tl.constexpr, RANGES: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
-    UPCAST: tl.constexpr, NEGATE: tl.constexpr,
-):  # fmt: skip
-    """One softmax of up to M neighbouring rows over key ranges that all of them attend, and up to W routed parts.
-
-    A tile is its first row, the row past its last, and where each of its key ranges starts and stops.
-    """
-    bh = tl.program_id(1).to(tl.int64)
-    b, h = bh // H, bh % H
-    tile = tile_ptr + tl.program_id(0) * (2 + 2 * RANGES)
-    row = tl.load(tile) + tl.arange(0, M)
-    ok = row < tl.load(tile + 1)
-    row = tl.where(ok, row, 0)
-    d, nth = tl.arange(0, DP), tl.arange(0, N)
-    q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
-    if NEGATE:
-        q = -q
-    most = tl.full((M,), float("-inf"), tl.float32)
-    total = tl.zeros((M,), tl.float32)
-    acc = tl.zeros((M, DP), tl.float32)
-    for one in tl.static_range(RANGES):
-        start, stop = tl.load(tile + 2 + 2 * one), tl.load(tile + 3 + 2 * one)
-        whole = start + (stop - start) // N * N
-        for n in range(start, whole, N):
-            k = _all_rows_of(k_ptr, b, h, k_b, k_h, k_l, n + nth, d, D, DP, UPCAST)
-            v = _all_rows_of(v_ptr, b, h, v_b, v_h, v_l, n + nth, d, D, DP, UPCAST)
-            most, total, acc = _absorb(q, k, v, nth < N, scale, most, total, acc, False)
-        if whole < stop:
-            there = whole + nth < stop
-            k = _rows_of(k_ptr, b, h, k_b, k_h, k_l, whole + nth, d, D, there, UPCAST)
-            v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, whole + nth, d, D, there, UPCAST)
-            most, total, acc = _absorb(q, k, v, there, scale, most, total, acc, True)
-    r = bh * LQ + row
-    top = most
-    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
-        there = _is_link(index_ptr + r * W + j, ok, C)
-        top = tl.maximum(top, tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) * LOG2E)
-    safe = tl.where(top == float("-inf"), 0.0, top)
-    shrink = tl.exp2(most - safe)
-    total = total * shrink
-    acc = acc * shrink[:, None]
-    wide = ok[:, None] & (d[None, :] < D)
-    for j in tl.range(W, loop_unroll_factor=2):
-        there = _is_link(index_ptr + r * W + j, ok, C)
-        lse = tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) * LOG2E
-        weight = tl.exp2(lse - safe)
-        part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
-        acc += part.to(tl.float32) * weight[:, None]
-        total += weight
-    out = acc / tl.where(total > 0, total, 1.0)[:, None]
-    at = b * r_b + h * r_h + row.to(tl.int64) * r_l
-    tl.store(out_ptr + at[:, None] + d[None, :], out.to(out_ptr.dtype.element_ty), mask=wide)
-    tl.store(lse_ptr + r, (safe + tl.log2(total)) * LN2, mask=ok)
-
-
-@triton.jit
 def _dq_of(q, do, k, v, there, scale, lse, delta, MASKED: tl.constexpr):
     """Unscaled query gradients by one tile of keys."""
     s = tl.dot(q, tl.trans(k), input_precision="ieee")

@@ -14,8 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from moc.attention.mandatory import Mandatory
-from moc.attention.triton import kernels, own_merge, tiles
+from moc.attention.triton import kernels, tiles
 from moc.attention.triton.launching import LOG2E, launch_shape, strides, upcast, widths
 from moc.attention.triton.plan import Plan, cut, make_plan
 from moc.attention.triton.tiles import Tiles
@@ -73,7 +72,7 @@ def merged_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    own: tuple[Tensor, Tensor] | Mandatory,
+    own: tuple[Tensor, Tensor],
     indices: Tensor,
     layout: TokenLayout,
     scale: float,
@@ -82,8 +81,7 @@ def merged_forward(
 
     Args:
         q: [B, H, Lq, D]; k, v: [B, H, L, D].
-        own: [B, H, Lq, D] output of the own part and [B, H, Lq] its natural-log LSE, float32, -inf for none; or its
-            links, where one launch can do own part and merge (`own_merge.fits`).
+        own: [B, H, Lq, D] output of the own part and [B, H, Lq] its natural-log LSE, float32, -inf for none.
         indices: [B, H, Lq, W] int32 routes.
 
     Returns:
@@ -100,12 +98,8 @@ def merged_forward(
         plan = make_plan(chosen, layout.num_chunks, shape.links)
         outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
         piece = lse[part]  # whole heads of one batch row, or whole batch rows: contiguous
-        if isinstance(own, Mandatory):
-            x = q[part], k[part], v[part]
-            own_merge.merge(*x, outs, lses, chosen, layout.num_chunks, own, scale, out[part], piece)
-        else:
-            own_out, own_lse = _last_contiguous(own[0][part]), own[1][part].contiguous()
-            merge(outs, lses, chosen, layout.num_chunks, own_out, own_lse, out[part], piece)
+        own_out, own_lse = _last_contiguous(own[0][part]), own[1][part].contiguous()
+        merge(outs, lses, chosen, layout.num_chunks, own_out, own_lse, out[part], piece)
         plans.append((part, plan))
     return out, lse, Plans(tuple(plans))
 

@@ -72,14 +72,6 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
     return Tiles(64, keys, num_warps=4, num_stages=3 if longest >= LONG else 2)
 
 
-def own_tiles(longest: int, head_dim: int) -> Tiles:
-    """Shape of the own part that is merged at once, for key ranges of at most `longest` keys."""
-    keys = keys_per_tile(longest)
-    if head_dim > 128:
-        return Tiles(32, min(keys, 32), num_warps=4, num_stages=1)
-    return Tiles(64, keys, num_warps=4, num_stages=2)
-
-
 def backward_tiles(longest: int, head_dim: int) -> Tiles:
     """Shape of the query gradients' kernel, which holds twice as much a tile as the forward pass."""
     keys = keys_per_tile(longest)
