@@ -181,7 +181,7 @@ def _backward(row: str, bench: Bench, indices: Tensor, own: Any, scale: float) -
     chosen = tables[0](longest, width), tables[1](longest, width, q.dtype, shared)
     truths: tuple[list[Tensor], list[Tensor]] = ([], [])
     for shape in BACKWARD:
-        tiles.backward_tiles = tiles.key_gradient_tiles = lambda *_, shape=shape: shape
+        tiles.backward_tiles = tiles.key_gradient_tiles = lambda *_, shape=shape: shape  # type: ignore[assignment]
 
         def queries() -> list[Tensor]:
             return [routed.dq_with_links(q, k, v, dout, lse, delta, nothing, indices, made, layout, scale)]
