@@ -76,7 +76,7 @@ def _widen(console: Console) -> None:
 
 def _spread(report: Report, over: str) -> list[str]:
     known = any(interval is not None for arm in report["arms"] for interval in arm["intervals"].values())
-    return [f"±: half of a 95 % interval over {over}."] if known else []
+    return [f"±: half of a 95 % interval over {over}; a–b: one that ends where the metric does."] if known else []
 
 
 def _print_paired(console: Console, report: Report) -> None:

@@ -190,10 +190,10 @@ def _arm(
     differences: dict[str, Any] = {}
     for metric in shown:
         mine = [values[label, seed].get(metric.key) for seed in seeds]
-        found[metric.key] = summary(mine)
+        found[metric.key] = summary(mine, metric.low, metric.high)
         if label != reference and metric not in AGREEMENT:
             theirs = [values[reference, seed].get(metric.key) for seed in seeds]
-            differences[metric.key] = difference(mine, theirs)
+            differences[metric.key] = difference(mine, theirs, metric.span)
     drawn = [tables[label, seed] for seed in seeds if (label, seed) in tables]
     levels = {metric.key: consistency.chance(drawn, metric) for metric in (consistency.CHARACTERS, consistency.PLACES)}
     return {

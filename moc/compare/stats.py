@@ -14,27 +14,45 @@ _T95 = (
 _NORMAL = 1.960
 
 
-def summary(values: Sequence[float | None]) -> dict[str, Any]:
+def summary(values: Sequence[float | None], low: float | None = None, high: float | None = None) -> dict[str, Any]:
     """Mean and 95 % interval by Student's t, which is honest for a handful of seeds.
+
+    Values that are all the same have no interval: two seeds that agree by luck, as counts of few things often do, say
+    nothing of how far a third would lie off.
 
     Args:
         values: one a seed; None where there is none.
+        low, high: what the mean can be at least and at most; the interval ends there.
 
     Returns:
-        `mean` (None where there is no value) and `interval` ([low, high], None for fewer than two values).
+        `mean` (None where there is no value) and `interval` ([low, high], None for fewer than two different values).
     """
     known = [value for value in values if value is not None]
     if not known:
         return {"mean": None, "interval": None}
     mean, count = math.fsum(known) / len(known), len(known)
     if min(known) == max(known):  # exactly, where a sum's rounding would leave a trace of an interval
-        return {"mean": known[0], "interval": [known[0], known[0]] if count > 1 else None}
+        return {"mean": known[0], "interval": None}
     spread = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (count - 1) / count)
     half = (_T95[count - 2] if count - 2 < len(_T95) else _NORMAL) * spread
-    return {"mean": mean, "interval": [mean - half, mean + half]}
+    ends = [mean - half, mean + half]
+    return {"mean": mean, "interval": [_within(end, low, high) for end in ends]}
 
 
-def difference(values: Sequence[float | None], reference: Sequence[float | None]) -> dict[str, Any]:
-    """`summary` of the differences seed by seed: much narrower than the two intervals where seeds differ a lot."""
+def difference(
+    values: Sequence[float | None], reference: Sequence[float | None], span: float | None = None
+) -> dict[str, Any]:
+    """`summary` of the differences seed by seed: much narrower than the two intervals where seeds differ a lot.
+
+    Args:
+        values, reference: one a seed; None where there is none.
+        span: the most that they can differ.
+    """
     pairs = zip(values, reference, strict=True)
-    return summary([None if a is None or b is None else a - b for a, b in pairs])
+    found = [None if a is None or b is None else a - b for a, b in pairs]
+    return summary(found, None if span is None else -span, span)
+
+
+def _within(value: float, low: float | None, high: float | None) -> float:
+    value = value if low is None else max(low, value)
+    return value if high is None else min(high, value)

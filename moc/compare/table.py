@@ -54,7 +54,7 @@ def cells(arm: Mapping[str, Any], keys: Sequence[str]) -> list[Cell]:
         if interval is None or interval[0] == interval[1]:
             row.append(Cell(metric.show(value)))
         else:
-            row.append(Cell(metric.show(value), metric.show_half(interval)))
+            row.append(Cell(metric.show(value), metric.show_interval(interval)))
     return row
 
 
@@ -75,9 +75,10 @@ class Paired:
 def paired(report: Mapping[str, Any]) -> Paired | None:
     """The second table of a report with several seeds or stories; None where there is nothing to tell."""
     arms = report["arms"]
+    seeds = report["seeds"] or []
     keys = [
         key for key in _JUDGED
-        if any((arm["against_reference"] or {}).get(key, {}).get("interval") is not None for arm in arms)
+        if any(_tells((arm["against_reference"] or {}).get(key), len(seeds) > 1) for arm in arms)
     ]  # fmt: skip
     chances = [key for key in keys if any((arm["chance"] or {}).get(key) is not None for arm in arms)]
     if not keys:
@@ -95,7 +96,12 @@ def paired(report: Mapping[str, Any]) -> Paired | None:
                 row.append(_METRICS[key].show((arm["chance"] or {}).get(key)))
         rows.append(tuple(row))
     each = "Story by story" if report.get("suite") else "Seed by seed"
-    says = f"{each}, with 95 % intervals; shares in points of a hundred."
+    says = f"{each}, with 95 % intervals where differences differ; shares in points of a hundred."
     if len(heads) > 1 + len(keys):
         says += " By chance: agreement between drawings of different seeds."
     return Paired(says, tuple(heads), tuple(rows))
+
+
+def _tells(found: Mapping[str, Any] | None, repeated: bool) -> bool:
+    """Whether a difference says more than its two values: by an interval, or as the mean of several seeds."""
+    return found is not None and (found["interval"] is not None or (repeated and found["mean"] is not None))

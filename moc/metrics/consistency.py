@@ -70,7 +70,7 @@ def chance(stories: Sequence[pd.DataFrame], metric: Metric) -> float | None:
         _share(product(one[key], other[key]))
         for one, other in combinations(tables, 2)
         for key in one.keys() & other.keys()
-        if len(one[key]) > 1
+        if len(one[key]) > 1 and len(other[key])  # the colour of a hat may have no reading in one of them
     ]
     return float(np.mean(shares)) if shares else None
 

@@ -47,13 +47,26 @@ class Metric:
             return "any" if self.high is None else f"up to {self.high:g}"
         return f"{self.low:g} and up" if self.high is None else f"{self.low:g} to {self.high:g}"
 
+    @property
+    def span(self) -> float | None:
+        """How far two values can lie apart; None for no bound."""
+        return None if self.low is None or self.high is None else self.high - self.low
+
     def show(self, value: float | None) -> str:
         """A value as a table has it; `-` where there is none."""
         return "-" if value is None else self.form.format(value)
 
-    def show_half(self, interval: Sequence[float]) -> str:
-        """Half the width of an interval, as `±0.3`."""
-        return f"±{self.form.format((interval[1] - interval[0]) / 2).removesuffix('%')}"
+    def show_interval(self, interval: Sequence[float]) -> str:
+        """Half the width of an interval, as `±0.3`; `65.9–100` where it ends because the metric does."""
+        low, high = interval
+        if low != self.low and high != self.high:
+            return f"±{self._plain((high - low) / 2)}"
+        scale = 100 if self.form.endswith("%}") else 1
+        ends = (f"{scale * end:g}" if end in (self.low, self.high) else self._plain(end) for end in interval)
+        return "–".join(ends)
+
+    def _plain(self, value: float) -> str:
+        return self.form.format(value).removesuffix("%")
 
     def show_difference(self, mean: float | None, interval: Sequence[float] | None) -> str:
         """A difference of two values with its interval: `+1.2 (-0.5 to +2.9)`, shares in points of a hundred."""

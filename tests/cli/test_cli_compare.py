@@ -72,7 +72,7 @@ def test_seeds_give_intervals(story: Path, drawn: Path) -> None:
     told = moc_here("compare", story, "-a", "dense,local", "-o", drawn, "--metrics", "light", "--seeds", 2)
     assert told.returncode == 0, shown(told)
     assert "2 seeds from 7, 95 % intervals" in told.stdout
-    assert "±: half of a 95 % interval over seeds." in told.stdout
+    assert "±: half of a 95 % interval over seeds; a–b: one that ends where the metric does." in told.stdout
 
 
 def test_runs_that_exist(drawn: Path, tmp_path: Path) -> None:

@@ -91,7 +91,16 @@ def test_interval_by_hand() -> None:
 @settings(max_examples=30, deadline=None)
 @given(st.floats(-1e6, 1e6), st.integers(2, 12))
 def test_equal_values_have_no_spread(value: float, count: int) -> None:
-    assert summary([value] * count) == {"mean": value, "interval": [value, value]}
+    """Nor do they say that there is none: two seeds may agree by luck."""
+    assert summary([value] * count) == {"mean": value, "interval": None}
+    assert difference([value] * count, [value] * count) == {"mean": 0.0, "interval": None}
+
+
+def test_intervals_end_where_the_metric_does() -> None:
+    assert summary([0.5, 1.0], 0.0, 1.0) == {"mean": 0.75, "interval": [0.0, 1.0]}
+    low, high = summary([0.5, 1.0, 1.0], 0.0)["interval"]
+    assert 0 < low < 1 < high, "no upper end was named"
+    assert difference([1.0, 0.0], [0.0, 0.0], span=1.0)["interval"] == [-1.0, 1.0]
 
 
 @pytest.mark.parametrize("count", [2, 3, 5, 40])

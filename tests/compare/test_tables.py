@@ -48,6 +48,22 @@ def test_cells() -> None:
     ]  # fmt: skip
 
 
+def test_an_interval_that_ends_with_the_metric_shows_its_ends() -> None:
+    one = arm("a", {"psnr": 90.0, "consistency_places": 0.75, "ssim": 0.9}, intervals={
+        "psnr": [71.26, 100.0], "consistency_places": [0.0, 1.0], "ssim": [0.85, 0.95],
+    })  # fmt: skip
+    found = [cell.interval for cell in cells(one, ["psnr", "consistency_places", "ssim"])]
+    assert found == ["71.3–100", "0–100", "±0.050"]
+
+
+def test_seeds_that_agree_show_the_difference_alone() -> None:
+    key = "named_right"
+    moc = arm("moc", {key: 0.6}, against_reference={key: {"mean": -0.5, "interval": None}})
+    found = paired(report(arm("dense", {key: 1.1}), moc, seeds=2))
+    assert found is not None
+    assert found.rows == (("dense", "-"), ("moc", "-50.0"))
+
+
 def test_differences_stand_beside_chance() -> None:
     key = "consistency_characters"
     difference = {"mean": 0.1, "interval": [-0.05, 0.25]}

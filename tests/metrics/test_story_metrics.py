@@ -76,6 +76,13 @@ def test_chance_is_agreement_across_drawings() -> None:
     assert chance([always, always], CHARACTERS) == 1, "a model that draws everybody alike needs no memory"
 
 
+def test_chance_of_the_colour_of_a_hat_that_one_drawing_has() -> None:
+    bare, cap = HAT.index("none"), HAT.index("none") + 1
+    worn = table(of_one("hat", [cap, cap]) + of_one("hat_color", [1, 2]))
+    none = table(of_one("hat", [bare, bare]) + of_one("hat_color", [1, 2]))
+    assert chance([worn, none], CHARACTERS) == chance([none, worn], CHARACTERS) == 0, "of the hat alone"
+
+
 def test_named_right() -> None:
     rows = table(of_one("coat", [3, 3, 3, 3], named=True) + of_one("scarf", [0, 1, 0, 1]))
     assert named_right(rows) == 1
