@@ -113,9 +113,16 @@ def profile(
 ) -> None:  # fmt: skip
     """Show what sparse attention costs beside dense attention."""
     if paper:
-        _paper(as_json, quiet)
+        own = (
+            ("STORY.yaml", story), ("--shots", shots), ("--preset", preset), ("--tokens-per-shot", tokens_per_shot),
+            ("--text-tokens", text_tokens), ("--chunk", chunk), ("--top-k", top_k), ("--heads", heads),
+            ("--head-dim", head_dim), ("--layers", layers), ("--model", model), ("--set", overrides),
+            ("--dtype", dtype), ("--backend", backend), ("--against", against), ("--backward", backward or None),
+            ("--limit", limit), ("--save", save), ("--plot", plot), ("--budget", budget),
+        )  # fmt: skip
+        _paper([name for name, value in own if value is not None], as_json, quiet)
         return
-    from moc.profile import broken, parse_budget
+    from moc.profile import broken, check_rows, parse_budget
     from moc.profile.plot import draw
     from moc.profile.save import check_save, write
     from moc.saving import check_plot
@@ -131,6 +138,7 @@ def profile(
         text_tokens=text_tokens, chunk=chunk, top_k=top_k, heads=heads, head_dim=head_dim, layers=layers, dtype=dtype,
         backend=backend, against=against, backward=backward, limit_s=limit, measure=not no_measure,
     )  # fmt: skip
+    check_rows(conditions, settings.shots)
     report = _report(settings, device, quiet)
     if save is not None:
         write(report, save)
@@ -177,10 +185,14 @@ def _report(settings: Settings, device: str, quiet: bool) -> dict[str, Any]:
         return run(settings, resolve_device(device), progress.step)
 
 
-def _paper(as_json: bool, quiet: bool) -> None:
+def _paper(others: list[str], as_json: bool, quiet: bool) -> None:
+    """The paper's settings beside ours; `others` are options that were given and that it does not heed."""
+    from moc.errors import InputError
     from moc.profile.paper import paper_report
     from moc_cli.console import out, print_json
 
+    if others:
+        raise InputError(f"--paper counts the paper's own settings; leave out {', '.join(others)}.")
     report = paper_report()
     if as_json:
         print_json(report)

@@ -46,6 +46,10 @@ def print_report(console: Console, report: Report) -> None:
     for row in rows:
         for note in row["notes"]:
             tell(console, f"note: {_shots(row['shots'])}: {note}")
+    if report["fits"]:
+        tokens = report["fits"]["tokens_per_shot"]
+        shorter = f", or shorter shots: --tokens-per-shot {tokens}" if tokens else ""
+        tell(console, f"To measure every row: --limit {report['fits']['limit_seconds']}{shorter}.")
 
 
 def _print_measured(console: Console, report: Report) -> None:
@@ -190,10 +194,13 @@ def _stream(told: Mapping[str, Any]) -> str:
     config = told["attention"]
     name = told["title"] or told["preset"]
     chunk = "a frame" if config["chunk_tokens"] == "frame" else f"about {config['chunk_tokens']:,} tokens"
-    told_of_story = told["frames_of_shots"]
-    each = f"{_shots(len(told_of_story))}" if told_of_story else f"{told['tokens_per_shot']:,} tokens a shot"
-    each += f" and {told['text_tokens_per_shot']} of text" if told["text_tokens_per_shot"] and not told_of_story else ""
-    own = {"shot": "the whole shot", "chunk": "its chunk"}.get(config["intra"], "its window")
+    if told["frames_of_shots"]:
+        each = _shots(len(told["frames_of_shots"]))
+    else:
+        each = f"{told['tokens_per_shot']:,} tokens a shot"
+        each += f" and {told['text_tokens_per_shot']} of text" if told["text_tokens_per_shot"] else ""
+        each += f", {told['global_text_tokens']} of text for all" if told["global_text_tokens"] else ""
+    own = {"shot": "its whole shot", "chunk": "its chunk"}.get(config["intra"], "its window")
     layers = "one layer" if told["layers"] == 1 else f"{told['layers']} layers"
     heads = "one head" if told["heads"] == 1 else f"{told['heads']} heads"
     return (

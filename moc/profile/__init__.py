@@ -5,7 +5,7 @@ Torch is imported when a profile is made, not before.
 
 from __future__ import annotations
 
-from moc.profile.budget import Condition, broken, parse_budget
+from moc.profile.budget import Condition, broken, check_rows, parse_budget
 from moc.profile.report import OnProgress, profile
 from moc.profile.settings import Settings, base_settings, make_settings
 
@@ -15,6 +15,7 @@ __all__ = [
     "Settings",
     "base_settings",
     "broken",
+    "check_rows",
     "make_settings",
     "parse_budget",
     "profile",

@@ -73,6 +73,18 @@ def parse_budget(text: str | None) -> tuple[Condition, ...]:
     return tuple(conditions)
 
 
+def check_rows(conditions: Sequence[Condition], shots: Sequence[int]) -> None:
+    """Refuses conditions on rows that a profile of `shots` won't have.
+
+    Raises:
+        InputError: a condition names another number of shots.
+    """
+    for condition in conditions:
+        if condition.shots is not None and condition.shots not in shots:
+            rows = ", ".join(map(str, shots))
+            raise InputError(f"--budget '{condition}': no row has {condition.shots} shots, there are {rows}.")
+
+
 def broken(conditions: Sequence[Condition], rows: Sequence[Mapping[str, Any]]) -> list[str]:
     """A sentence for each condition and row that breaks it; a value that was not measured breaks it too.
 

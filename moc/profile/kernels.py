@@ -49,7 +49,7 @@ def dense_kernel(name: str, like: Tensor, *, backward: bool = False) -> DenseKer
         try:
             kernel.attend(like, like, like)
         except RuntimeError as error:
-            why = " ".join(str(error).split())[:120]
+            why = " ".join(str(error).split()).partition(". ")[0].rstrip(".")  # the first sentence
             raise InputError(f"--against {name}: {kernel.label} does not run here ({why}).") from error
         return kernel
     if name not in DENSE:

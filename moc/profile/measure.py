@@ -22,7 +22,7 @@ from moc.profile.timing import Peaks, Timing
 from moc.profile.whole import amdahl, whole_model
 from moc.routing import route
 
-_FIRST_GUESS = 0.3  # share of a matrix product's rate that attention is taken to reach before any was measured
+_FIRST_GUESS = 0.5  # share of a matrix product's rate that attention is taken to reach before any was measured
 _MEMORY_SHARE = 0.8  # of free memory that a row may take
 
 Say = Callable[[str], None]
@@ -33,6 +33,14 @@ class _Skipped(Exception):
     """Why something was not measured."""
 
     why: str
+
+
+def _span(seconds: float) -> str:
+    """A length of time as a person says it."""
+    for size, unit in ((3600, "hours"), (60, "minutes")):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.3g} s"
 
 
 class Bench:
@@ -57,6 +65,7 @@ class Bench:
             "dense_kernels": {name: kernel.label for name, kernel in self.kernels.items()},
         }
         self._rates: dict[str, float] = {}
+        self.longest_s = 0.0  # the longest pass that was left out for the limit
 
     def _kernels(self) -> dict[str, DenseKernel]:
         like = torch.randn(1, 1, 16, self.settings.geometry.head_dim, device=self.device, dtype=self.dtype)
@@ -150,7 +159,7 @@ class Bench:
             attended = counts.text_pairs + counts.own_pairs + routed_pairs_of(routing, layout)
             row["sparsity_measured"] = 1 - attended / counts.dense_pairs
             if not settings.backward:
-                row["latency_parts_ms"] = part_times(self._run(attention, inputs), self.device)
+                row["latency_parts_ms"] = part_times(self._run(attention, inputs), self.device, warm=True)
 
     def _dense(self, row: dict[str, Any], layout: TokenLayout, say: Say) -> None:
         size = self.settings.geometry
@@ -237,9 +246,9 @@ class Bench:
         """Refuses a pass that would take longer than the limit, by the rate of the last row."""
         rate = self._rates.get(key, _FIRST_GUESS * self.peaks.flops)
         if work / rate > self.settings.limit_s:
-            raise _Skipped(
-                f"a pass would take about {work / rate:.3g} s here, the limit is {self.settings.limit_s:g} s (--limit)."
-            )
+            self.longest_s = max(self.longest_s, work / rate)
+            about, limit = _span(work / rate), self.settings.limit_s
+            raise _Skipped(f"a pass would take about {about} here, the limit is {limit:g} s (--limit).")
 
     def _explained(self, error: Exception, row: dict[str, Any]) -> str:
         if timing.is_out_of_memory(error):

@@ -34,7 +34,6 @@ PLACES = (
     ("plan", "moc.attention.triton.routed", "make_plan"),
     ("routed", "moc.attention.triton.routed", "links_forward"),
     ("merge", "moc.attention.triton.routed", "merge"),
-    ("own", "moc.attention.triton.own_merge", "merge"),  # which is both
 )
 
 
@@ -46,6 +45,10 @@ class _Clock:
         self.cuda = device.type == "cuda"
         self.spans: list[tuple[str, Any, Any]] = []
         self._inside = ["rest"]
+        self.start()
+
+    def start(self) -> None:
+        """Counts from now on."""
         self._since = self._now()
 
     def _now(self) -> Any:
@@ -81,16 +84,21 @@ class _Clock:
         return total
 
 
-def part_times(run: Callable[[], object], device: torch.device) -> dict[str, float]:
-    """Median milliseconds of each of `PARTS` over repeated calls of `run`, one forward pass of the engine."""
+def part_times(run: Callable[[], object], device: torch.device, *, warm: bool = False) -> dict[str, float]:
+    """Median milliseconds of each of `PARTS` over repeated calls of `run`, one forward pass of the engine.
+
+    `warm` if it was called before.
+    """
     samples: list[dict[str, float]] = []
-    run()
+    if not warm:
+        run()
     while more([sum(sample.values()) / 1e3 for sample in samples]):
-        synchronize(device)
         clock = _Clock(device)
         with wrapped(clock):
+            synchronize(device)
+            clock.start()  # wrapping looks modules up, which is no part of a call
             run()
-        clock.turn()
+            clock.turn()
         samples.append(clock.milliseconds())
     return {name: statistics.median(sample[name] for sample in samples) for name in PARTS}
 

@@ -1,7 +1,7 @@
 """A profile: counts of every row, then what could be measured of it, as plain data.
 
 Rows are measured in ascending order. A row that would take too long or too much memory says so, with the size, and the
-rest goes on; nothing is made smaller to fit.
+rest goes on; nothing is made smaller to fit, but what would fit is told.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ def profile(
         on_progress: told what is measured now and the share of all rows that is done.
 
     Returns:
-        `machine` (None where nothing was measured), `settings`, `rows`, `break_even` and `growth`; see
+        `machine` (None where nothing was measured), `settings`, `rows`, `break_even`, `growth` and `fits`; see
         docs/profile.md for every key.
 
     Raises:
@@ -101,6 +101,7 @@ def profile(
         "rows": rows,
         "break_even": break_even(rows, settings.label) if bench else None,
         "growth": {name: growth(rows, name) for name in _GROWTH},
+        "fits": fits(settings, bench.longest_s) if bench else None,
     }
 
 
@@ -122,6 +123,29 @@ def _measure(bench: Bench, rows: Sequence[dict[str, Any]], on_progress: OnProgre
 
         bench.row(row, say)
         done = at
+
+
+def fits(settings: Settings, longest_s: float) -> dict[str, Any] | None:
+    """What would let every row be measured: a limit, or shots of so many tokens; None where none was left out.
+
+    Args:
+        settings: what was profiled.
+        longest_s: seconds of the longest pass that was left out for the limit.
+
+    Returns:
+        `limit_seconds`, half as much again as the longest pass, and `tokens_per_shot`: dense attention grows with the
+        square of the length, and a fifth is left as a margin. None for a model and a story, whose shots are given,
+        and where a shot would be shorter than a chunk.
+    """
+    if longest_s <= settings.limit_s:
+        return None
+    size, chunk = settings.geometry, settings.config.chunk_tokens
+    share = math.sqrt(0.8 * settings.limit_s / longest_s)
+    one = size.frames == 1 and chunk != "frame"  # a shot without whole latent frames
+    tokens = int(share * size.tokens_per_frame) if one else int(share * size.frames) * size.tokens_per_frame
+    least = size.tokens_per_frame if chunk == "frame" else chunk
+    free = settings.model is None and settings.frames is None and tokens >= least
+    return {"limit_seconds": math.ceil(1.5 * longest_s), "tokens_per_shot": tokens if free else None}
 
 
 def break_even(rows: Sequence[Mapping[str, Any]], name: str = "MoC") -> dict[str, Any]:

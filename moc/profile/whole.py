@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -17,6 +18,8 @@ from moc.layout import TokenLayout
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[Attention], Tensor]
 Built = tuple[Step, list[Tensor]]
+_OF_SAMPLING = ("shift", "guidance", "guidance_from", "noise")
+"""What a pocket model says of its sampling; its network is the same whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,10 @@ def _pocket(layout: TokenLayout) -> Whole:
     from moc.backbones.pocket.model import PocketDiT
     from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 
-    size = PocketConfig()
-    try:
-        trained = files.read_config(files.SHIPPED) == size
-    except InputError:
-        trained = False  # weights of another version: a step takes the same time with random ones
+    size, trained = PocketConfig(), False
+    with suppress(InputError):  # weights of another version: a step takes the same time with random ones
+        shipped = files.read_config(files.SHIPPED)
+        trained = replace(shipped, **{name: getattr(size, name) for name in _OF_SAMPLING}) == size
     segments = [layout.global_text, *(shot.text + shot.video for shot in layout.shots)]
 
     def build(device: torch.device, dtype: torch.dtype) -> Built:

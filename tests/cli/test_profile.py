@@ -79,6 +79,11 @@ def test_mistakes_are_one_sentence(options: list[str], said: str) -> None:
     assert_fails(moc_here("profile", *options), 2, said)
 
 
+def test_the_paper_takes_no_settings() -> None:
+    said = "--paper counts the paper's own settings; leave out --shots, --budget"
+    assert_fails(moc_here("profile", "--paper", "--shots", "3", "--budget", "sparsity>0"), 2, said)
+
+
 def test_budgets() -> None:
     assert moc_here("profile", *MUST, "--budget", "sparsity>0.8@8,flops_ratio>=1").returncode == 0
     broken = moc_here("profile", *MUST, "--budget", "sparsity>0.9@8", "--json")
@@ -86,6 +91,8 @@ def test_budgets() -> None:
     assert json.loads(broken.stdout)["budget"]["broken"] == ["sparsity>0.9@8 is broken at 8 shots: it is 0.844618."]
     assert "sparsity>0.9@8 is broken at 8 shots" in broken.stderr
     assert moc_here("profile", *MUST, "--budget", "speedup>1").returncode == 3
+    said = "--budget 'sparsity>0.8@3': no row has 3 shots, there are 1, 2, 4, 8, 16, 32"
+    assert_fails(moc_here("profile", *MUST, "--budget", "sparsity>0.8@3"), 2, said)
 
 
 def test_a_story() -> None:

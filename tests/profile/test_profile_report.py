@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib
 import json
+import time
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from moc.profile.columns import GROUPS
 from moc.profile.paper import paper_report
 from moc.profile.parts import PARTS, part_times
 from moc.profile.plot import draw
-from moc.profile.report import break_even, growth
+from moc.profile.report import break_even, fits, growth
 from moc.profile.save import check_save, flat_rows, markdown, write
 from moc.profile.settings import Settings
 from moc.profile.whole import amdahl, whole_model
@@ -91,12 +92,29 @@ def test_layers_are_run_not_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_too_slow_is_said_and_the_rest_goes_on() -> None:
-    """At a guess of 0.3 TFLOP/s the small row takes 14 us a pass and is measured; the large one asks for too much."""
-    rows = profile(toy(shots="1,64", limit_s=0.01), "cpu")["rows"]
+    """At a guess of 0.5 TFLOP/s the small row takes 8 us a pass and is measured; the large one asks for too much."""
+    report = profile(toy(shots="1,64", limit_s=0.01), "cpu")
+    rows = report["rows"]
+    assert report["fits"]["limit_seconds"] == 1
     assert rows[0]["latency_dense_ms"] > 0
     assert rows[0]["notes"] == []
     assert rows[1]["latency_dense_ms"] is None
     assert any(note.startswith("dense was not measured: a pass would take") for note in rows[1]["notes"])
+
+
+def test_what_would_fit_is_told() -> None:
+    settings = toy(tokens_per_shot=22_500, chunk="1280")
+    assert fits(settings, 0.0) is None
+    assert fits(settings, 320.0) == {"limit_seconds": 480, "tokens_per_shot": 4500}  # a fifth of the length
+    assert fits(settings, 20_000.0) == {"limit_seconds": 30_000, "tokens_per_shot": None}  # shorter than a chunk
+    assert fits(toy(), 64.0) == {"limit_seconds": 96, "tokens_per_shot": 128}  # no whole frames
+    model = make_settings(base_settings(None, "pocket", None))
+    assert fits(model, 100.0) == {"limit_seconds": 150, "tokens_per_shot": None}
+
+
+@pytest.mark.parametrize(("seconds", "said"), [(21.12, "21.1 s"), (130, "2 minutes"), (9000, "2 hours")])
+def test_times_that_would_be_too_long(seconds: float, said: str) -> None:
+    assert measure._span(seconds) == said
 
 
 def test_out_of_memory_is_said_with_the_size(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -153,6 +171,17 @@ def test_parts_add_up_to_the_call() -> None:
     assert sum(times.values()) == times["rest"]
 
 
+def test_looking_up_the_engine_is_no_part_of_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Packages that are missing are looked for anew each time, which takes milliseconds."""
+
+    def slow(name: str) -> Any:
+        time.sleep(0.01)
+        raise ImportError(name)
+
+    monkeypatch.setattr(parts, "import_module", slow)
+    assert part_times(lambda: None, CPU)["rest"] < 0.01 * len(parts.PLACES) * 1e3
+
+
 def test_break_even() -> None:
     def rows(*speedups: float | None) -> list[dict[str, Any]]:
         return [{"tokens": 1000 * 2**i, "speedup": speedup} for i, speedup in enumerate(speedups)]
@@ -193,6 +222,7 @@ def test_a_step_of_the_built_in_model() -> None:
     assert report["rows"][0]["notes"] == []
     assert told["speedup"] == pytest.approx(told["step_dense_ms"] / told["step_moc_ms"])
     assert 0 < told["attention_share"] < 1
+    assert told["weights"] == "shipped"
 
 
 def test_rest_of_the_pocket_model_by_hand() -> None:
