@@ -42,8 +42,8 @@ def route_map(
     ] = None,
     threshold: Annotated[
         float | None,
-        typer.Option("--threshold", metavar="SHARE", help="Share of routes that counts for loops (0.3).",
-                     rich_help_panel=_CHECK),
+        typer.Option("--threshold", metavar="SHARE", rich_help_panel=_CHECK,
+                     help="Share of routes that counts for loops (0.3, more below six shots)."),
     ] = None,
     longest: Annotated[
         int | None,
@@ -89,7 +89,8 @@ def route_map(
 ) -> None:  # fmt: skip
     """Show which shots a run's routes lead to, and where they close loops."""
     from moc.route_map import Selection, analyse, load
-    from moc.route_map.graph import LONGEST, THRESHOLD
+    from moc.route_map.findings import forgotten_sentences, loop_sentences
+    from moc.route_map.graph import LONGEST
     from moc.route_map.save import change
     from moc_cli.console import end
 
@@ -101,7 +102,7 @@ def route_map(
         views = ("--step", step), ("--layer", layer), ("--head", head), ("--diff", diff), ("--html", html)
         _check_query(query, [*views, ("--save", save), *checks])
     limits: dict[str, Any] = {
-        "threshold": THRESHOLD if threshold is None else threshold,
+        "threshold": threshold,
         "longest": LONGEST if longest is None else longest,
     }
     selection = Selection(step, layer, head)
@@ -131,10 +132,14 @@ def route_map(
             print_change(
                 console_out(), report, change(reports[1][1], report), f"from {reports[1][0]} to {reports[0][0]}"
             )
-    failed = [
-        *([f"loops: {len(report.loops.components)} found."] if fail_on_loops and report.loops.components else []),
-        *([f"forgotten: {len(report.forgotten)} found."] if fail_on_forgotten and report.forgotten else []),
-    ]
+    failed = []
+    for asked, word, found, sentences in (
+        (fail_on_loops, "loops", report.loops.components, loop_sentences),
+        (fail_on_forgotten, "forgotten", report.forgotten, forgotten_sentences),
+    ):
+        if asked and found:
+            told = sentences(report) if quiet else []  # otherwise they stand above
+            failed += [f"{word}: {len(found)} found.", *told]
     if failed:
         end("\n".join(failed), 3, as_json=False)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from moc.route_map.counts import HUB, Chunk, admissible, dead_chunks, distances, head_entropy, hubs
-from moc.route_map.graph import LONGEST, THRESHOLD, Loops, find_loops
+from moc.route_map.graph import LONGEST, Loops, find_loops
 from moc.route_map.load import ALL, RouteMap, Selection, ShotInfo, shares
 
 MOST_FORGOTTEN = 6
@@ -59,7 +59,7 @@ class Report:
         """The findings, loops first."""
         return [
             *loop_sentences(self),
-            *_forgotten_sentences(self),
+            *forgotten_sentences(self),
             *_chunk_sentences(self),
             *_spread_sentences(self),
         ]
@@ -69,7 +69,7 @@ def analyse(
     route_map: RouteMap,
     selection: Selection = ALL,
     *,
-    threshold: float = THRESHOLD,
+    threshold: float | None = None,
     longest: int = LONGEST,
     forgotten: float = FORGOTTEN,
 ) -> Report:
@@ -184,7 +184,7 @@ def forgotten_sentence(found: Forgotten) -> str:
     )
 
 
-def _forgotten_sentences(report: Report) -> list[str]:
+def forgotten_sentences(report: Report) -> list[str]:
     """The worst of what was forgotten, in story order, and how much more there is."""
     worst = sorted(report.forgotten, key=lambda found: found.share / found.even)[:MOST_FORGOTTEN]
     said = [forgotten_sentence(found) for found in report.forgotten if found in worst]
@@ -228,13 +228,16 @@ def _spread_sentences(report: Report) -> list[str]:
         text = f"{percent(near / total)} of all routes lead to a neighbouring shot"
         text += f", {percent(ahead / total)} to later shots" if ahead else ""
         said.append(f"{text}; the farthest reach {far} {'shot' if far == 1 else 'shots'} back.")
-    if np.isfinite(report.entropy).any():
-        if np.nanmin(report.entropy) == np.nanmax(report.entropy):
-            return said  # no head differs: the layout decides, or one choice serves all
-        low = np.unravel_index(np.nanargmin(report.entropy), report.entropy.shape)
-        high = np.unravel_index(np.nanargmax(report.entropy), report.entropy.shape)
+    shown = np.full(report.entropy.shape, np.nan)
+    chosen = report.selection.slices[1:]
+    shown[chosen] = report.entropy[chosen]
+    if np.isfinite(shown).any():
+        if np.nanmin(shown) == np.nanmax(shown):
+            return said  # no head differs: there is one, the layout decides, or one choice serves all
+        low = np.unravel_index(np.nanargmin(shown), shown.shape)
+        high = np.unravel_index(np.nanargmax(shown), shown.shape)
         said.append(
-            f"The choosiest head is layer {low[0] + 1}, head {low[1] + 1} (entropy {report.entropy[low]:.2f} of 1), "
-            f"the least choosy layer {high[0] + 1}, head {high[1] + 1} ({report.entropy[high]:.2f})."
+            f"The choosiest head is layer {low[0] + 1}, head {low[1] + 1} (entropy {shown[low]:.2f} of 1), "
+            f"the least choosy layer {high[0] + 1}, head {high[1] + 1} ({shown[high]:.2f})."
         )
     return said

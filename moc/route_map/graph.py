@@ -13,7 +13,8 @@ from itertools import islice, pairwise
 import numpy as np
 
 THRESHOLD = 0.3
-"""Share of a shot's routes from which on they count as an edge (see docs/route-map.md for why)."""
+"""Share of a shot's routes from which on they count as an edge, in stories of six shots and more (see
+docs/route-map.md for why)."""
 LONGEST = 4
 """Shots of the longest cycle that is listed; components have no such limit."""
 MOST = 200
@@ -58,18 +59,29 @@ class Loops:
     cut: bool
 
 
+def default_threshold(shots: int) -> float:
+    """`THRESHOLD`, or one and a half times an even share where that is more: 0.375 in five shots, 0.75 in three.
+
+    In a short story every other shot gets a large share by necessity. Two shots can but choose each other: at any
+    threshold they close a loop where both have routes.
+    """
+    return max(THRESHOLD, min(1.5 / max(1, shots - 1), 0.9))
+
+
 def edges(shares_SS: np.ndarray, threshold: float) -> list[tuple[int, int]]:
     """(from, to) of every share above the threshold between two shots."""
     above = np.argwhere(shares_SS > threshold)
     return [(int(i), int(j)) for i, j in above if i != j]
 
 
-def find_loops(counts_SS: np.ndarray, threshold: float = THRESHOLD, longest: int = LONGEST, most: int = MOST) -> Loops:
+def find_loops(
+    counts_SS: np.ndarray, threshold: float | None = None, longest: int = LONGEST, most: int = MOST
+) -> Loops:
     """Strongly connected components, simple cycles of at most `longest` shots, and mutual pairs.
 
     Args:
         counts_SS: routed links from shot (row) to shot (column); links within a shot count to its sum but are no loop.
-        threshold: share of a shot's routes above which they are an edge.
+        threshold: share of a shot's routes above which they are an edge; None for `default_threshold`.
         longest: shots of the longest cycle listed.
         most: cycles searched through at most.
 
@@ -80,6 +92,8 @@ def find_loops(counts_SS: np.ndarray, threshold: float = THRESHOLD, longest: int
 
     from moc.route_map.load import shares
 
+    if threshold is None:
+        threshold = default_threshold(len(counts_SS))
     if not 0 <= threshold < 1:
         raise ValueError(f"threshold must be at least 0 and below 1, got {threshold:g}")
     if longest < 2:

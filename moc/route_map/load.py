@@ -178,7 +178,9 @@ def load(path: Path) -> RouteMap:
     folder = path if path.is_dir() else path.parent
     file = path if path.suffix == ".npz" else folder / "routing.npz"
     if not file.is_file():
-        raise InputError(f"{path} holds no routing.npz; give the folder of a finished run, or a story.")
+        inside = sorted(str(found.parent) for found in folder.glob("*/routing.npz")) if path.is_dir() else []
+        more = f", such as {', '.join(inside[:3])}" if inside else ""
+        raise InputError(f"{path} holds no routing.npz; give the folder of a finished run{more}, or a story.")
     try:
         archive = np.load(file, allow_pickle=False)
         names = set(archive.files)

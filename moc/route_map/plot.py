@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from moc.route_map.findings import Report
+from moc.route_map.findings import Report, percent
 from moc.route_map.load import RouteMap, shares
 from moc.saving import check_plot, save_figure
 
-_INK, _LOOP = "#222222", "#e4007f"
+_INK, _LOOP, _OWN = "#222222", "#e4007f", "#e3e3e3"
 
 
 def draw(reports: list[tuple[str, Report]], path: Path) -> None:
@@ -32,6 +32,7 @@ def draw(reports: list[tuple[str, Report]], path: Path) -> None:
     if len(reports) == 1:
         _chunks(axes[1], reports[0][1])
     figure.suptitle(reports[0][1].route_map.title, fontsize=11, color=_INK)
+    figure.supxlabel(_legend(reports), fontsize=8, color=_INK)
     save_figure(figure, path, dpi=130)
 
 
@@ -49,6 +50,13 @@ def draw_change(change: np.ndarray, route_map: RouteMap, path: Path) -> None:
     save_figure(figure, path, dpi=130)
 
 
+def _legend(reports: list[tuple[str, Report]]) -> str:
+    """What cells and frames mean."""
+    own = "" if any(np.diagonal(report.shares_SS).any() for _, report in reports) else "; grey: the own shot"
+    limit = percent(reports[0][1].loops.threshold)
+    return f"percent of a row's routes{own}; framed: two shots that give each other more than {limit}"
+
+
 def _figure(panels: int) -> Any:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -58,14 +66,17 @@ def _figure(panels: int) -> Any:
     return figure
 
 
-def _box(i: int, j: int) -> Any:
+def _box(i: int, j: int, **look: Any) -> Any:
+    """A frame around a cell, or what `look` makes of it."""
     from matplotlib.patches import Rectangle
 
-    return Rectangle((j - 0.5, i - 0.5), 1, 1, fill=False, edgecolor=_LOOP, linewidth=2)
+    return Rectangle((j - 0.5, i - 0.5), 1, 1, **(look or {"fill": False, "edgecolor": _LOOP, "linewidth": 2}))
 
 
 def _shots(axes: Any, share: np.ndarray, route_map: RouteMap, name: str) -> None:
     axes.imshow(share, cmap="Greens", vmin=0, vmax=1)
+    for place in np.flatnonzero(np.diagonal(share) == 0).tolist():
+        axes.add_patch(_box(place, place, fill=True, color=_OWN))
     _numbers(axes, share, 1.0, signed=False)
     _ticks(axes, route_map)
     axes.set_title(name, fontsize=10, color=_INK)

@@ -146,6 +146,7 @@ def test_checks(run: Path, tmp_path: Path) -> None:
     assert json.loads(said.stdout)["loops"]["mutual"][0]["shots"] == [1, 2]
     assert_fails(said, 3, "loops")
     assert moc_here("route-map", loop, "--fail-on-loops", "--threshold", "0.99", "-q").returncode == 0
+    assert "give each other" in moc_here("route-map", loop, "--fail-on-loops", "-q").stderr
     forgot = _copy(run, tmp_path / "forgot", forget=True)
     assert_fails(moc_here("route-map", forgot, "--fail-on-forgotten"), 3, "forgotten")
     assert "names mira; 0 % of its routes" in moc_here("route-map", forgot).stdout
@@ -164,6 +165,7 @@ def test_a_story_with_and_without_the_mask(run: Path, tmp_path: Path) -> None:
     assert said.returncode == 0, shown(said)
     assert "beside" in json.loads(said.stdout)
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"causal", "not-causal"}
+    assert_fails(moc_here("route-map", tmp_path / "runs"), 2, f"such as {tmp_path}/runs/causal")
     again = moc_here("route-map", story, "--no-causal", "--out", tmp_path / "runs")
     assert "Test tale, not causal" in again.stdout
     other = ("route-map", story, "--no-causal", "--steps", "1", "--out", tmp_path / "runs")

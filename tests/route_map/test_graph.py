@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from route_cases import components_by_hand, cycles_by_hand, route_map, routings
 
-from moc.route_map import RouteMap, analyse, find_loops, shares, terminal
+from moc.route_map import RouteMap, Selection, analyse, find_loops, shares, terminal
 
 QUICK = settings(max_examples=60, deadline=None)
 
@@ -68,6 +68,26 @@ def test_the_paper_s_loop_in_words() -> None:
     assert pink == ["41", "38"]
     said = report.sentences()
     assert said[0] == "Shots 9 (s9) and 11 (s11) give each other 41 % and 38 % of their routes, and 8 % to shots 1-8."
+
+
+@pytest.mark.parametrize(("shots", "share"), [(2, 0.9), (3, 0.75), (4, 0.5), (5, 0.375), (6, 0.3), (40, 0.3)])
+def test_evenly_spread_routes_are_no_loop(shots: int, share: float) -> None:
+    """Unless there are two shots alone, which can but choose each other."""
+    counts = 20 * (1 - np.eye(shots, dtype=int))
+    loops = find_loops(counts)
+    assert loops.threshold == pytest.approx(share)
+    assert bool(loops.components) == (shots == 2)
+    counts[-1, :-2], counts[-2, :-2] = 1, 1
+    assert [pair.places for pair in find_loops(counts).mutual] == [(shots - 2, shots - 1)]
+
+
+def test_the_choosiest_head_is_one_of_those_shown() -> None:
+    rng = np.random.default_rng(0)
+    blocks = [rng.integers(0, 50, (1, 3, 2, 2, 2 * (i + 1))) for i in range(3)]
+    (said,) = [s for s in analyse(RouteMap.from_counts(blocks), Selection(layer=2)).sentences() if "choosiest" in s]
+    assert said.count("layer 2, head") == 2
+    alone = analyse(RouteMap.from_counts(blocks), Selection(layer=2, head=1)).sentences()
+    assert not any("choosiest" in sentence for sentence in alone)
 
 
 def test_many_cycles_are_cut_and_said_so() -> None:
