@@ -206,6 +206,11 @@ def _right(part: pd.DataFrame, stories: int) -> Tally:
     return tally(part["story"].to_numpy(), np.ones_like(right), right, stories=stories, values=2)
 
 
+def mean_recall(found: pd.DataFrame, attributes: Iterable[str], *, stories: int, weights: np.ndarray) -> np.ndarray:
+    """`[D]` recall averaged over attributes, for D weightings `[D, stories]` of the stories; `found` is of `pairs`."""
+    return _mean([recall(tally_of(found, name, stories), weights) for name in attributes])
+
+
 def recall_difference(
     rows: pd.DataFrame, other: pd.DataFrame, table: Table, attributes: Iterable[str], *, stories: int,
     draws: int = DRAWS, seed: int = 0,
@@ -218,11 +223,8 @@ def recall_difference(
     weights, names = resamples(stories, draws=draws, seed=seed), list(attributes)
     if not names:
         raise ValueError("a difference of recall needs at least one attribute, got none")
-    means = [
-        _mean([recall(tally_of(found, name, stories), weights) for name in names])
-        for found in (pairs(rows, table), pairs(other, table))
-    ]
-    return estimate(means[0] - means[1])
+    one, two = (mean_recall(pairs(x, table), names, stories=stories, weights=weights) for x in (rows, other))
+    return estimate(one - two)
 
 
 def estimate_dict(found: Estimate) -> dict[str, float | None]:

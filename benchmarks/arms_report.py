@@ -1,0 +1,266 @@
+"""The tables of trained arms for the docs: recall with intervals, level of chance, differences, cost.
+
+    python benchmarks/arms_report.py runs/patterns                     # Markdown on stdout
+    python benchmarks/arms_report.py runs/patterns --into docs/patterns.md
+
+Reads what `train_arms.py` left: `summary.csv`, `step_time.json`, and `memory.json` and `readings.csv.gz` of every arm.
+Arms that differ in the seed alone make one row. All arms were asked the same stories, so differences are taken seed by
+seed and story by story.
+
+An interval holds both what other stories and what other seeds would change: half its width is the root of the sum of
+two squares, half the bootstrap interval of the mean over seeds when stories are resampled, and t s / sqrt(n) of the n
+seeds. The second counts some of the first again, so the interval is rather too wide. One seed gives the first alone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import math
+import re
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from arms import MEMORY
+
+from moc.compare.stats import summary
+from moc.metrics.memory import OPEN, mean_recall, pairs
+from moc.metrics.memory_agreement import resamples
+from moc.run.files import write_bytes
+
+OWNERS = {"people": "character", "places": "place"}
+MARK = "<!-- trained -->", "<!-- end of trained -->"
+
+
+@dataclass
+class Row:
+    """Arms that differ in the seed alone: their lines of summary.csv, numbers, and recall by owner.
+
+    Attributes:
+        recalls: by owner, `[seeds, 1 + draws]`; the first column is of all stories, the others are resampled.
+    """
+
+    name: str
+    lines: list[dict[str, str]] = field(default_factory=list)
+    told: list[dict[str, Any]] = field(default_factory=list)
+    recalls: dict[str, np.ndarray] = field(default_factory=dict)
+
+    def mean(self, read: Any) -> float | None:
+        """The mean over seeds of what `read` finds in an arm's numbers."""
+        found = [value for value in map(read, self.told) if value is not None]
+        return sum(found) / len(found) if found else None
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A value with its 95 % interval; None where it is not known."""
+
+    value: float
+    half: float | None
+
+    def text(self, *, signed: bool = False) -> str:
+        """In percent, or points with a sign."""
+        if math.isnan(self.value):
+            return "-"
+        sign = "+" if signed else ""
+        if self.half is None:
+            return f"{100 * self.value:{sign}.1f}"
+        low, high = self.value - self.half, self.value + self.half
+        if not signed:
+            low, high = max(0.0, low), min(1.0, high)
+        return f"{100 * self.value:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
+
+
+def interval(draws: np.ndarray) -> Interval:
+    """Of `[seeds, 1 + draws]`: see the module. Seeds without a value, where nothing could be counted, are left out."""
+    draws = draws[np.isfinite(draws[:, 0])]
+    if not len(draws):
+        return Interval(math.nan, None)
+    over_stories = np.nanquantile(draws[:, 1:].mean(0), [0.025, 0.975])
+    half = float(over_stories[1] - over_stories[0]) / 2
+    seeds = summary([float(value) for value in draws[:, 0]])["interval"]
+    if seeds is not None:
+        half = math.hypot(half, (seeds[1] - seeds[0]) / 2)
+    value = float(draws[:, 0].mean())
+    return Interval(value, half if math.isfinite(half) else None)
+
+
+def load(out: Path) -> dict[str, Row]:
+    """Rows by name, in the order of the plan; arms that were not measured are left out.
+
+    Raises:
+        ValueError: there is no summary, or arms were asked different stories.
+    """
+    try:
+        with (out / "summary.csv").open(newline="") as file:
+            lines = list(csv.DictReader(file))
+    except OSError as error:
+        raise ValueError(f"{out} holds no summary.csv of train_arms.py ({error.strerror})") from error
+    names = {line["arm"] for line in lines}
+    rows: dict[str, Row] = {}
+    asked: list[Any] = []
+    for line in lines:
+        folder = out / line["arm"]
+        if not (folder / MEMORY).exists() or line["trained"] != "True":
+            continue
+        told = json.loads((folder / MEMORY).read_text())
+        if told["table"] != "planted":  # a model that can't stream has no planted first looks to be held against
+            continue
+        asked.append([told["experiment"][key] for key in ("stories", "shots", "latent_frames", "steps", "seed")])
+        stem = re.sub(r"-\d+$", "", line["arm"])
+        row = rows.setdefault(stem if stem in names else line["arm"], Row(stem if stem in names else line["arm"]))
+        row.lines.append(line)
+        row.told.append(told)
+        found = pairs(pd.read_csv(folder / "readings.csv.gz"), "planted")
+        weights = resamples(told["stories"])
+        for owner in OWNERS.values():
+            draws = mean_recall(found, OPEN[owner], stories=told["stories"], weights=weights)[None]
+            row.recalls[owner] = np.concatenate([row.recalls[owner], draws]) if owner in row.recalls else draws
+    if any(one != asked[0] for one in asked):
+        raise ValueError(f"the arms in {out} were not asked the same stories; measure them anew")
+    return rows
+
+
+def difference(row: Row, reference: Row, owner: str) -> Interval | None:
+    """Recall of a row minus the reference's, of seeds that both have; None where there are none, or for itself."""
+    if row is reference:
+        return None
+    seeds = [line["seed"] for line in row.lines]
+    theirs = {line["seed"]: i for i, line in enumerate(reference.lines)}
+    both = [(i, theirs[seed]) for i, seed in enumerate(seeds) if seed in theirs]
+    if not both:
+        return None
+    mine, other = (np.array([pair[side] for pair in both]) for side in (0, 1))
+    return interval(row.recalls[owner][mine] - reference.recalls[owner][other])
+
+
+def chance(row: Row, owner: str) -> float | None:
+    """The level of chance: the mean over attributes and seeds."""
+
+    def read(told: dict[str, Any]) -> float | None:
+        levels = [told["attributes"][name]["chance"] for name in OPEN[owner]]
+        known = [level for level in levels if level is not None]
+        return sum(known) / len(known) if known else None
+
+    return row.mean(read)
+
+
+def table(rows: Sequence[Row], reference: Row) -> list[str]:
+    """Markdown of some rows; shares in percent, differences in points of a hundred."""
+    heads = ["arm", "seeds", "steps", "ms a step", "s of GPU", "sparsity"]
+    for owner in OWNERS:
+        heads += [f"recall {owner}", f"chance {owner}", f"against {reference.name}"]
+    lines = [_line([*heads, "named right"]), "|---" + "|---:" * len(heads) + "|"]
+    for row in rows:
+        sparsity = row.mean(lambda told: told["sparsity"])
+        first = row.lines[0]
+        cells = [
+            row.name,
+            str(len(row.lines)),
+            first["steps"],
+            first["ms_a_step"],
+            first["seconds_alone"],
+            _percent(sparsity),
+        ]
+        for owner in OWNERS.values():
+            apart = difference(row, reference, owner)
+            cells += [interval(row.recalls[owner]).text(), _percent(chance(row, owner))]
+            cells.append("-" if apart is None else apart.text(signed=True))
+        lines.append(_line([*cells, _percent(row.mean(lambda told: told["named"]["right"]))]))
+    return lines
+
+
+def markdown(out: Path, reference: str) -> str:
+    """All tables of a folder, with the hardware and what an interval is.
+
+    Raises:
+        ValueError: as `load`, or nothing was measured.
+    """
+    rows = load(out)
+    if not rows:
+        raise ValueError(f"no arm in {out} was trained and measured")
+    equal = {name: row.lines[0]["equal"] for name, row in rows.items()}
+    steps = [row for name, row in rows.items() if equal[name] == "steps"]
+    twins = [row for name, row in rows.items() if equal[name] == "time"]
+    told = next(iter(rows.values())).told[0]["experiment"]
+    lines = [
+        f"{_device(out)}; {told['stories']} planted stories of {told['shots']} shots of {told['latent_frames']} latent "
+        f"frames, {told['steps']} denoising steps. Percent, with 95 % intervals over stories and seeds."
+    ]
+    if steps:
+        lines += ["", "Equal steps:", "", *table(steps, rows.get(reference, steps[0]))]
+    if twins:
+        measure = [_first_seed(row) for row in steps if row.name == _timed_first(out)]
+        lines += ["", "Equal time, one seed:", "", *table([*measure, *twins], rows.get(f"{reference}-time", twins[0]))]
+    return "\n".join(lines) + "\n"
+
+
+def _first_seed(row: Row) -> Row:
+    return Row(row.name, row.lines[:1], row.told[:1], {owner: draws[:1] for owner, draws in row.recalls.items()})
+
+
+def _timed(out: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads((out / "step_time.json").read_text())
+    except (OSError, ValueError):
+        found = {}
+    return found
+
+
+def _timed_first(out: Path) -> str:
+    return str(_timed(out).get("first", ""))
+
+
+def _device(out: Path) -> str:
+    timed = _timed(out)
+    return f"{timed['device']}, torch {timed['torch']}" if timed else "Steps were not timed"
+
+
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{100 * value:.1f}"
+
+
+def _line(cells: Sequence[str]) -> str:
+    return "| " + " | ".join(cells) + " |"
+
+
+def put(text: str, path: Path) -> None:
+    """Writes the text between the marks of a document.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
+    document = path.read_text(encoding="utf-8")
+    begin, end = MARK
+    if document.count(begin) != 1 or document.count(end) != 1:
+        raise ValueError(f"{path} needs one {begin} and one {end} after it")
+    before, _, rest = document.partition(begin)
+    write_bytes(path, f"{before}{begin}\n{text}{end}{rest.partition(end)[2]}".encode())
+
+
+def main() -> int:
+    """Parse, read, print or put."""
+    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("out", type=Path, help="the --out of train_arms.py")
+    found.add_argument("--reference", default="dense", metavar="ARM", help="what others are held against")
+    found.add_argument("--into", type=Path, metavar="FILE.md", help="put it between the marks of a document")
+    args = found.parse_args()
+    try:
+        text = markdown(args.out, args.reference)
+        if args.into:
+            put(text, args.into)
+    except ValueError as error:
+        sys.exit(f"error: {error}")
+    if not args.into:
+        print(text, end="")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
