@@ -149,7 +149,7 @@ def _files() -> Iterator[Finding]:
         else:
             yield Finding("files", name, "missing", f"{path} is not there", gives, _AGAIN)
     plots = _version("matplotlib")
-    gives = "moc profile --plot"
+    gives = "moc profile --plot and moc route-map --plot"
     if plots:
         yield Finding("files", "matplotlib", "ok", plots, gives)
     else:

@@ -25,7 +25,7 @@ def draw(reports: list[tuple[str, Report]], path: Path) -> None:
     figure = _figure(panels)
     axes = figure.subplots(1, panels, squeeze=False)[0]
     for place, (name, report) in enumerate(reports):
-        _shots(axes[place], report.shares_SS, report.route_map, name)
+        _shots(axes[place], report.shares_SS, report.route_map, name or "shot by shot")
         for cycle in report.loops.mutual:
             for i, j in cycle.edges:
                 axes[place].add_patch(_box(i, j))
