@@ -25,7 +25,9 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any
 
 TOOLS = {
@@ -153,10 +155,10 @@ def run(names: list[str]) -> int:
 
 def _kernels() -> set[str]:
     """Names of all kernels of the engine."""
-    from moc.attention.triton import kernels, plan, pooling, topk, topk_many
+    from moc.attention import triton
 
-    modules = (kernels, plan, pooling, topk, topk_many)
-    return {name for module in modules for name in vars(module) if name.endswith("_kernel")}
+    names = (module.name for module in iter_modules(triton.__path__, f"{triton.__name__}."))
+    return {name for module in names for name in vars(import_module(module)) if name.endswith("_kernel")}
 
 
 @contextmanager
