@@ -243,8 +243,11 @@ class Bench:
         return time, memory
 
     def _quick_enough(self, key: str, work: float) -> None:
-        """Refuses a pass that would take longer than the limit, by the rate of the last row."""
-        rate = self._rates.get(key, _FIRST_GUESS * self.peaks.flops)
+        """Refuses a pass that would take longer than the limit, by the rate of the last row.
+
+        What was not measured yet is taken to reach the best rate that anything was seen to reach.
+        """
+        rate = self._rates.get(key) or max(_FIRST_GUESS * self.peaks.flops, *self._rates.values(), 0.0)
         if work / rate > self.settings.limit_s:
             self.longest_s = max(self.longest_s, work / rate)
             about, limit = _span(work / rate), self.settings.limit_s
