@@ -99,15 +99,15 @@ def pack(plan: Plan, out: Path, into: Path) -> None:
     kept = ("*.csv", "*.json", "*.yaml", "*.txt", "*.csv.gz")
     small = [path for pattern in kept for path in (*out.glob(pattern), *out.glob(f"*/{pattern}"))]
     weights = [out / name / WEIGHTS for name in plan.arms if (out / name / WEIGHTS).exists()]
-    results = _piles(sorted(path for path in set(small) if not path.name.startswith(".")))
+    results = piles(sorted(path for path in set(small) if not path.name.startswith(".")))
     archives = [(f"results-{n}.tar.gz", "w:gz", pile) for n, pile in enumerate(results, 1)]
-    archives += [(f"weights-{n}.tar", "w", pile) for n, pile in enumerate(_piles(weights), 1)]
+    archives += [(f"weights-{n}.tar", "w", pile) for n, pile in enumerate(piles(weights), 1)]
     room = MOST_BYTES
     for number, (name, mode, pile) in enumerate(archives):
         if number >= MOST_ARCHIVES or _bytes(pile) + tarfile.RECORDSIZE > room:
             print(f"{name} is left out: {', '.join(str(path) for path in pile)}", file=sys.stderr, flush=True)
             continue
-        _write(into / name, mode, pile, out)
+        write_archive(into / name, mode, pile, out)
         room -= (into / name).stat().st_size
 
 
@@ -116,7 +116,7 @@ def _bytes(files: list[Path]) -> int:
     return sum(path.stat().st_size + 1536 for path in files)
 
 
-def _piles(files: list[Path]) -> list[list[Path]]:
+def piles(files: list[Path]) -> list[list[Path]]:
     """The files in their order, as many as fit into one archive before compression; larger ones are left out."""
     piles: list[list[Path]] = []
     room = 0
@@ -133,7 +133,7 @@ def _piles(files: list[Path]) -> list[list[Path]]:
     return piles
 
 
-def _write(path: Path, mode: str, files: list[Path], root: Path) -> None:
+def write_archive(path: Path, mode: str, files: list[Path], root: Path) -> None:
     with atomic(path) as temporary, tarfile.open(temporary, mode) as archive:  # type: ignore[call-overload]
         for file in files:
             archive.add(file, arcname=str(file.relative_to(root)))

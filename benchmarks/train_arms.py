@@ -55,7 +55,7 @@ class Runner:
 
     def __init__(self, plan: Plan, args: argparse.Namespace) -> None:
         self.plan, self.args, self.out = plan, args, args.out
-        self.gpus: list[int | None] = [None] if args.device == "cpu" else _gpus(args.gpus)
+        self.gpus = gpus_of(args.gpus, args.device)
         self.deadline = time.monotonic() + 60 * args.minutes if args.minutes else None
         self.running: list[Job] = []
         self.failed: set[str] = set()
@@ -84,7 +84,7 @@ class Runner:
                     print(f"[{self._clock()}] " + "; ".join(self._state(job) for job in self.running), flush=True)
                 time.sleep(0.2)
         finally:
-            _end([job.process for job in self.running] + ([self.timing] if self.timing else []))
+            end([job.process for job in self.running] + ([self.timing] if self.timing else []))
 
     def _left(self) -> float:
         return float("inf") if self.deadline is None else self.deadline - time.monotonic()
@@ -126,7 +126,7 @@ class Runner:
 
     def _collect(self) -> None:
         if self.timing and (self.timing.poll() is not None or time.monotonic() > self.timed_by):
-            _end([self.timing])
+            end([self.timing])
             self.timing = None
             timed = step_times(self.out).seconds
             self.compiled |= {_shapes(arm) for name, arm in self.plan.arms.items() if name in timed}
@@ -248,7 +248,7 @@ class Runner:
         return f"{time.monotonic() - self.args.began:5.0f} s"
 
 
-def _end(processes: list[subprocess.Popen[bytes]]) -> None:
+def end(processes: list[subprocess.Popen[bytes]]) -> None:
     """Ends them, by force after five seconds."""
     for process in processes:
         process.terminate()
@@ -261,7 +261,10 @@ def _end(processes: list[subprocess.Popen[bytes]]) -> None:
             process.wait()
 
 
-def _gpus(wanted: str | None) -> list[int | None]:
+def gpus_of(wanted: str | None, device: str) -> list[int | None]:
+    """Numbers of the GPUs to use, all that there are where none is named; None stands for the CPU."""
+    if device == "cpu":
+        return [None]
     if wanted:
         return [int(n) for n in wanted.split(",")]
     import torch
