@@ -26,7 +26,7 @@ from moc import pool, route
 from moc.attention import flash, gathered, probes
 from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.triton import plan as plans
-from moc.attention.triton import routed, tiles, topk_many
+from moc.attention.triton import routed, tiles, topk
 from moc.attention.triton.tiles import Tiles
 from moc.profile.timing import machine, measure
 
@@ -42,7 +42,7 @@ BACKWARD = (
     Tiles(128, 64, 8, 3),
 )  # fmt: skip
 BLOCKS = (256, 512, 1024, 2048)
-TWO_ROUNDS = ((128, 4, 1), (128, 4, 2), (128, 4, 3), (128, 8, 1), (64, 4, 3))  # rows, warps, programs a multiprocessor
+CANDIDATES = (16, 32, 64, 128)  # a tile of the top-k
 
 
 @dataclass
@@ -87,15 +87,13 @@ def sweep(row: str, device: torch.device) -> Iterator[Line]:
     indices = choose()[0].contiguous()
     links, ok = indices.shape[-1], (indices >= 0).flatten()
     real = int(ok.sum())
-    own_choice = topk_many.FEWEST, topk_many.ROWS, topk_many.WARPS, topk_many.PER_SM
+    by_rule = topk.candidates_per_tile
     truth: list[Tensor] = []
-    for rounds in (None, *TWO_ROUNDS):
-        topk_many.FEWEST = 1 << 30 if rounds is None else 1
-        topk_many.ROWS, topk_many.WARPS, topk_many.PER_SM = rounds or own_choice[1:]
-        two = layout.num_chunks >= own_choice[0]
-        chosen = not two if rounds is None else two and rounds == own_choice[1:]
-        yield timed(Line(row, "route", f"two rounds {rounds}" if rounds else "one pass", chosen), choose, truth)
-    topk_many.FEWEST, topk_many.ROWS, topk_many.WARPS, topk_many.PER_SM = own_choice
+    for tile in CANDIDATES:
+        topk.candidates_per_tile = lambda *_, tile=tile: tile
+        chosen = tile == by_rule(layout.num_chunks, config.top_k)
+        yield timed(Line(row, "route", f"{topk.ROWS} x {tile}", chosen), choose, truth)
+    topk.candidates_per_tile = by_rule
 
     least, truth = plans.SORTED_AT_ONCE, []
     for block in BLOCKS:

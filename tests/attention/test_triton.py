@@ -114,18 +114,17 @@ def test_key_tiles_hold_the_longest_chunk_with_least_waste(layout: TokenLayout) 
 
 ARCHITECTURES = (80, 90, 100)
 PLAN = ("sort", "scatter", "edges", "tiles")
-KERNELS = ("forward", "short_forward", "merge", "dq", "dq_sum", "dkdv", "dkdv_sum", "delta", "topk",
-           "topk_many", "pool", *PLAN)  # fmt: skip
+KERNELS = ("forward", "short_forward", "merge", "dq", "dq_sum", "dkdv", "dkdv_sum", "delta", "topk", "pool",
+           *PLAN)  # fmt: skip
 _I32 = ("slots", "edges", "tile_edges", "span_edges", "tile_group", "span_group", "index_ptr", "limit_ptr", "low_ptr",
-        "high_ptr", "table_ptr", "count_ptr", "sum_ptr", "key_ptr", "start_ptr", "pick_ptr")  # fmt: skip
-_F32 = ("part_lse_ptr", "own_lse_ptr", "lse_ptr", "delta_ptr", "dlse_ptr", "dk_ptr", "dv_ptr", "more_ptr", "score_ptr",
-        "maxima_ptr")  # fmt: skip
+        "high_ptr", "table_ptr", "count_ptr", "sum_ptr", "key_ptr", "start_ptr")  # fmt: skip
+_F32 = ("part_lse_ptr", "own_lse_ptr", "lse_ptr", "delta_ptr", "dlse_ptr", "dk_ptr", "dv_ptr", "more_ptr")  # fmt: skip
 
 
 def _pointer(kernel: str, name: str) -> str | None:
     if name == "bounds":
         return "*i64"
-    if name in _I32 or (kernel.startswith("topk") and name == "out_ptr"):
+    if name in _I32 or (kernel == "topk" and name == "out_ptr"):
         return "*i32"
     if name in _F32 or (name == "part_ptr" and kernel in ("dq", "dq_sum")):
         return "*fp32"
@@ -139,15 +138,13 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from moc.attention.triton import kernels, plan, pooling, tiles, topk, topk_many
+    from moc.attention.triton import kernels, plan, pooling, tiles, topk
 
-    home = {"topk": topk, "topk_many": topk_many, "pool": pooling} | dict.fromkeys(PLAN, plan)
-    function = getattr(home.get(kernel, kernels), "_topk_kernel" if kernel == "topk" else f"{kernel}_kernel")
+    home = {"topk": topk, "pool": pooling} | dict.fromkeys(PLAN, plan)
+    function = getattr(home.get(kernel, kernels), f"{kernel}_kernel")
     shape = tiles.Tiles(64, 64)
     if kernel.endswith("forward"):
         shape = tiles.forward_tiles(128 if "short" in kernel else 1280, width, torch.bfloat16, 163 * 1024)
-    elif kernel == "topk_many":
-        shape = tiles.Tiles(topk_many.ROWS, topk_many.TILE, topk_many.WARPS)
     elif kernel == "dq":
         shape = tiles.backward_tiles(1280, width)
     elif kernel == "dkdv":
@@ -162,7 +159,7 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
         "T": plan.SORTED_AT_ONCE,
         "S": 128,
     }
-    values |= {"HAS_TABLE": True, "DB": 64, "NEGATE": False, "GROUP": 8, "GROUPS": 64}
+    values |= {"HAS_TABLE": True, "DB": 64, "NEGATE": False}
     constants = {name: value for name, value in values.items() if name in function.arg_names}
     types = {}
     for name in function.arg_names:
@@ -176,7 +173,7 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
 
 
 def _compilations() -> list[Any]:
-    quick = [(kernel, 90, "bf16", 128) for kernel in ("forward", "short_forward", "topk", "topk_many", "sort")]
+    quick = [(kernel, 90, "bf16", 128) for kernel in ("forward", "short_forward", "topk", "sort")]
     slow = [(kernel, a, "bf16", 128) for kernel in KERNELS for a in ARCHITECTURES]
     shaped = [kernel for kernel in KERNELS if kernel not in PLAN]
     slow += [(k, 90, dtype, width) for k in shaped for dtype, width in (("fp16", 64), ("bf16", 96), ("bf16", 256))]

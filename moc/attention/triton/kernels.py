@@ -106,7 +106,8 @@ def forward_kernel(
 def _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D: tl.constexpr, DP: tl.constexpr):
     wide = ok[:, None] if D == DP else ok[:, None] & (d[None, :] < D)
     at = slot[:, None].to(tl.int64) * D + d[None, :]
-    tl.store(out_ptr + at, (acc / total[:, None]).to(out_ptr.dtype.element_ty), mask=wide)
+    inverse = 1.0 / total  # a division for each row, not for each number
+    tl.store(out_ptr + at, (acc * inverse[:, None]).to(out_ptr.dtype.element_ty), mask=wide)
     tl.store(lse_ptr + slot, (most + tl.log2(total)) * LN2, mask=ok)
 
 
@@ -130,15 +131,19 @@ def short_forward_kernel(
         v = _rows_of(v_ptr, b, h, v_b, v_h, v_l, start + nth, d, D, there, UPCAST)
         low = tl.load(edges + g) + (s - tl.load(span_edges + g)) * span
         last = tl.minimum(low + span, tl.load(edges + g + 1))
+        full = stop - start == N
         for first in range(low, last, M):
             slot, row, ok = _links_of(slots, first, last, bh, W, LQ, M)
             q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
             if NEGATE:
                 q = -q
             score = tl.dot(q, tl.trans(k), input_precision="ieee")
-            score = tl.where(there[None, :], score, float("-inf"))
+            if not full:
+                score = tl.where(there[None, :], score, float("-inf"))
             most = tl.max(score, 1) * scale
-            p = tl.where(there[None, :], tl.exp2(score * scale - most[:, None]), 0.0)
+            p = tl.exp2(score * scale - most[:, None])
+            if not full:
+                p = tl.where(there[None, :], p, 0.0)  # a scale of zero makes nothing of -inf
             acc = tl.dot(p.to(v.dtype), v, input_precision="ieee")
             _store_links(out_ptr, lse_ptr, slot, ok, d, most, tl.sum(p, 1), acc, D, DP)
 
@@ -180,7 +185,8 @@ def merge_kernel(
         part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
         acc += part.to(tl.float32) * weight[:, None]
         total += weight
-    out = acc / tl.where(total > 0, total, 1.0)[:, None]
+    inverse = 1.0 / tl.where(total > 0, total, 1.0)
+    out = acc * inverse[:, None]
     at = b * r_b + h * r_h + row * r_l
     tl.store(out_ptr + at[:, None] + d[None, :], out.to(out_ptr.dtype.element_ty), mask=wide)
     tl.store(lse_ptr + r, safe + tl.log(total), mask=ok)

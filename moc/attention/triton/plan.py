@@ -142,7 +142,7 @@ def make_plan(indices_BHQW: Tensor, num_chunks: int, tile: int) -> Plan:
     slots = torch.empty(total, dtype=whole, device=device)
     edges = torch.empty(groups + 1, dtype=whole, device=device)
     tile_edges = torch.empty(groups + 1, dtype=whole, device=device)
-    warps = max(1, block // 512)
+    warps = max(1, block // 1024)
     sort_kernel[grid](indices, keys, starts, counts, per_head, blocks, num_chunks, T=block, num_warps=warps)
     sums = counts.cumsum(0, dtype=whole)
     edges_kernel[(1,)](sums, edges, tile_edges, groups, blocks, tile, 0, S=SCANNED_AT_ONCE, HAS_SUM=True, num_warps=8)

@@ -15,7 +15,7 @@ WORKSPACE = 8 << 30
 A constant, for the sizes of launches must depend on shapes alone: a CUDA graph replays them."""
 
 LONG = 512
-"""Tokens of the longest chunk from which a deeper pipeline of key tiles pays."""
+"""Tokens of the longest chunk from which tiles of more keys pay; before, the first of them must come soon."""
 
 SPAN = 1024
 """Links that pass by keys that stay: enough to pay for loading them, few enough to split a hot chunk over the card."""
@@ -69,7 +69,7 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
         return Tiles(64, keys)
     if 64 < longest <= 128:
         return Tiles(64, 128, num_warps=4, num_stages=3, span=SPAN)
-    return Tiles(64, keys, num_warps=4, num_stages=3 if longest >= LONG else 2)
+    return Tiles(64, keys if longest >= LONG else 32, num_warps=4, num_stages=3)
 
 
 def backward_tiles(longest: int, head_dim: int) -> Tiles:

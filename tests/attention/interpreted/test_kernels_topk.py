@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moc import MoCConfig, Shot, TokenLayout, route, routing
-from moc.attention.triton import topk, topk_many
+from moc.attention.triton import topk
 from moc.attention.triton.pooling import pool_fused
 from moc.attention.triton.topk import top_chunks_fused
 from moc.routing import Candidates, candidates_of, pool, video_chunks
@@ -175,21 +175,16 @@ def test_chunks_of_one_shot_do_not_reach_another() -> None:
     ("rows", "candidates", "width", "k"),
     [(1, 1, 16, 1), (150, 63, 16, 5), (3, 200, 16, 8), (3, 65, 24, 3), (5, 130, 16, 13)],
 )
-def test_two_rounds_choose_what_one_does(
-    monkeypatch: pytest.MonkeyPatch, rows: int, candidates: int, width: int, k: int
-) -> None:
-    """More jobs than programs, candidates that fill no tile, groups that the mask cuts, fewer candidates than k."""
-    monkeypatch.setattr(topk_many, "FEWEST", 1)
-    monkeypatch.setattr(topk_many, "ROWS", 64)
-    assert topk_many.group_size(candidates, k) == 8
+def test_many_tiles_of_candidates(rows: int, candidates: int, width: int, k: int) -> None:
+    """Rows and candidates that fill no tile, fewer candidates than k, tiles of both widths."""
     case = _random(rows, candidates, width, rows + candidates, torch.float32)
     assert torch.equal(fused(*case, k).long(), plain(*case, k))
 
 
 @QUICK
-@given(st.integers(0, 1000), st.integers(1, 4), st.integers(1, 90), st.sampled_from([16, 32]))
-def test_two_rounds_and_ties(seed: int, k: int, candidates: int, size: int) -> None:
-    """Scores of few values: ties within groups and between them go to the lowest rank."""
+@given(st.integers(0, 1000), st.integers(1, 9), st.integers(1, 90))
+def test_ties_within_tiles_and_between_them(seed: int, k: int, candidates: int) -> None:
+    """Scores of few values go to the lowest rank."""
     generator = torch.Generator().manual_seed(seed)
     q = torch.randint(-1, 2, (1, 1, 4, 16), generator=generator).float()
     keys = torch.randint(0, 2, (1, 1, candidates, 16), generator=generator).float()
@@ -197,12 +192,4 @@ def test_two_rounds_and_ties(seed: int, k: int, candidates: int, size: int) -> N
     limit = torch.randint(0, candidates + 1, (4,), generator=generator).int()
     low, high = (torch.rand(2, 4, generator=generator) * (limit + 1)).int().sort(dim=0).values
     candidate = Candidates(limit, low, high)
-    got = torch.empty(1, 1, 4, k, dtype=torch.int32)
-    topk_many.launch(q, keys, limit, low, high, k, None, got, size, True)
-    assert torch.equal(got.long(), plain(q, keys, candidate, k))
-
-
-def test_groups_grow_with_the_candidates() -> None:
-    assert [topk_many.group_size(c, 8) for c in (512, 1024, 1025, 2048, 2049)] == [8, 8, 16, 16, None]
-    assert [topk_many.group_size(4096, k) for k in (4, 5)] == [32, None]
-    assert [topk_many.group_size(512, k) for k in (16, 17)] == [8, None]
+    assert torch.equal(fused(q, keys, candidate, k).long(), plain(q, keys, candidate, k))
