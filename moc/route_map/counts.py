@@ -10,6 +10,9 @@ from moc.route_map.load import RouteMap, Selection
 
 HUB = 4.0
 """A hub is chosen at least so many times as often as if its choosers had spread their routes evenly."""
+NEAR = 1.5
+"""And at least so many times as often as chunks that lie as far from their choosers: the last shots of a long story are
+chosen often for being the latest, which makes no hub of them."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,23 @@ def even_counts(route_map: RouteMap, counts_CC: np.ndarray) -> np.ndarray:
     return np.repeat(may.T @ rate, sizes)
 
 
+def usual_counts(route_map: RouteMap, counts_CC: np.ndarray) -> np.ndarray:
+    """[C] how often each chunk would be chosen if only its distance in shots from the choosers mattered.
+
+    A shot then gives each of its candidates the mean share that chunks at that distance get from their choosers.
+    """
+    bounds, total = route_map.bounds, len(route_map.shots)
+    given_SC = np.stack([counts_CC[a:b].sum(axis=0) for a, b in zip(bounds, bounds[1:], strict=False)])
+    may_SC = candidates(route_map)[:, route_map.chunk_shot]
+    amount = given_SC.sum(axis=1, keepdims=True)
+    share_SC = np.divide(given_SC, amount, out=np.zeros(given_SC.shape), where=amount > 0)
+    away_SC = np.arange(total)[:, None] - route_map.chunk_shot[None, :] + total
+    weight = np.bincount(away_SC[may_SC], minlength=2 * total)
+    mean = np.bincount(away_SC[may_SC], share_SC[may_SC], minlength=2 * total) / np.maximum(weight, 1)
+    usual: np.ndarray = (amount * mean[away_SC] * may_SC).sum(axis=0)
+    return usual
+
+
 def dead_chunks(route_map: RouteMap, counts_CC: np.ndarray) -> list[Chunk]:
     """Chunks that queries could have chosen and never did."""
     received, even = counts_CC.sum(axis=0), even_counts(route_map, counts_CC)
@@ -69,9 +89,13 @@ def dead_chunks(route_map: RouteMap, counts_CC: np.ndarray) -> list[Chunk]:
 
 
 def hubs(route_map: RouteMap, counts_CC: np.ndarray, factor: float = HUB) -> list[Chunk]:
-    """Chunks that are chosen at least `factor` times as often as evenly spread routes would, most chosen first."""
+    """Chunks that are chosen at least `factor` times as often as evenly spread routes would, most chosen first.
+
+    Those that are chosen about as often as any at their distance from the choosers are none, see `NEAR`.
+    """
     received, even = counts_CC.sum(axis=0), even_counts(route_map, counts_CC)
-    found = np.flatnonzero((even > 0) & (received >= factor * even))
+    usual = usual_counts(route_map, counts_CC)
+    found = np.flatnonzero((even > 0) & (received >= factor * even) & (received >= NEAR * usual))
     chunks = [_chunk(route_map, int(c), int(received[c]), float(received[c] / even[c])) for c in found]
     return sorted(chunks, key=lambda chunk: (-chunk.factor, chunk.index))
 

@@ -12,7 +12,7 @@ from route_cases import route_map, routings
 
 from moc.errors import InputError
 from moc.route_map import RouteMap, Selection, analyse, forgotten_names
-from moc.route_map.counts import HUB, dead_chunks, distances, even_counts, head_entropy, hubs
+from moc.route_map.counts import HUB, NEAR, dead_chunks, distances, even_counts, head_entropy, hubs, usual_counts
 
 QUICK = settings(max_examples=40, deadline=None)
 
@@ -55,8 +55,37 @@ def test_dead_chunks_and_hubs_by_hand(found: RouteMap) -> None:
     received = counts.sum(axis=0)
     dead = {b + 1 for b in range(total) if received[b] == 0 and even[b] > 0}
     assert {chunk.index for chunk in dead_chunks(found, counts)} == dead
-    expected = {b + 1 for b in range(total) if even[b] > 0 and received[b] >= HUB * even[b]}
-    assert {chunk.index for chunk in hubs(found, counts)} == expected
+    usual = _usual_by_hand(found, ahead)
+    assert usual_counts(found, counts) == pytest.approx(usual)
+    often = [b for b in range(total) if even[b] > 0 and received[b] >= HUB * even[b]]
+    assert {chunk.index for chunk in hubs(found, counts)} == {b + 1 for b in often if received[b] >= NEAR * usual[b]}
+
+
+def _usual_by_hand(found: RouteMap, ahead: bool) -> np.ndarray:
+    """Mean shares by distance, pair after pair."""
+    counts, of, shots = found.chunk_counts(), found.chunk_shot, len(found.shots)
+    given = [counts[of == i].sum(axis=0) for i in range(shots)]
+    shares: dict[int, list[float]] = {}
+    for i in range(shots):
+        for b in range(found.num_chunks):
+            if given[i].sum() and of[b] != i and (ahead or of[b] < i):
+                shares.setdefault(i - of[b], []).append(given[i][b] / given[i].sum())
+    usual = np.zeros(found.num_chunks)
+    for b in range(found.num_chunks):
+        for i in range(shots):
+            if given[i].sum() and of[b] != i and (ahead or of[b] < i):
+                usual[b] += given[i].sum() * np.mean(shares[i - of[b]])
+    return usual
+
+
+def test_the_latest_shots_of_a_long_story_are_no_hubs() -> None:
+    """Thirty shots that give half of their routes to the one before: its chunks get fifteen even shares, like all."""
+    counts = np.tril(np.ones((30, 30), int), -1) + np.diag([28] * 29, -1)
+    found = route_map(counts, [1] * 30)
+    assert counts[29, 28] / even_counts(found, counts)[28] > HUB
+    assert analyse(found).hubs == ()
+    counts[10:, 4] = 60
+    assert [chunk.shot for chunk in analyse(route_map(counts, [1] * 30)).hubs] == [5]
 
 
 def test_a_planted_hub_and_a_planted_dead_chunk() -> None:
