@@ -16,6 +16,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import which
 from typing import Literal
 
 State = Literal["ok", "missing", "unused"]
@@ -134,7 +135,36 @@ def _triton(cuda: bool) -> Finding:
         return Finding("attention", "Triton", state, "not installed", gives, command)
     if not cuda:
         return Finding("attention", "Triton", "unused", f"{found} is installed, but needs an NVIDIA GPU", gives)
-    return Finding("attention", "Triton", "ok", found, gives)
+    wrong = _routed_wrong()
+    if not wrong:
+        return Finding("attention", "Triton", "ok", f"{found}, tried on a small story", gives)
+    command = "" if any(map(which, ("cc", "gcc", "clang"))) else "sudo apt install gcc  # Triton needs a C compiler"
+    return Finding("attention", "Triton", "missing", f"{found} is installed, but {wrong}", gives, command)
+
+
+def _routed_wrong() -> str:
+    """What is wrong with the kernels of routed attention here, "" for nothing: they are compiled, run, and held against
+    plain torch. Small integers have exact scores, so that the choice must be the same down to the last tie."""
+    import torch
+
+    from moc import MoCConfig, Shot, TokenLayout, attend, route
+
+    layout = TokenLayout.from_shots(shots=[Shot(0, 1, 48)] * 3, chunk_tokens=16)
+    config = MoCConfig(chunk_tokens=16, top_k=2)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = torch.randint(-2, 3, (3, 1, 2, layout.length, 64), generator=generator).float()
+    routing = route(q, k, layout, config)
+    out = attend(q, k, v, layout, routing, config)
+    try:
+        near = [x.to("cuda", torch.float16) for x in (q, k, v)]
+        fast = route(near[0], near[1], layout, config)
+        if not fast.indices.cpu().equal(routing.indices):
+            return "its router picks other chunks than plain torch"
+        got = attend(near[0], near[1], near[2], layout, fast, config, backend="triton").cpu().float()
+    except Exception as error:  # whatever compilers, drivers and launchers raise
+        return f"its kernels don't run: {type(error).__name__}: {' '.join(str(error).split())[:160]}"
+    worst = float((got - out).abs().max())
+    return "" if worst <= 0.02 else f"its results are off by {worst:.2g}"
 
 
 def _files() -> Iterator[Finding]:

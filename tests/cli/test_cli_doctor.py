@@ -69,6 +69,7 @@ def hopper(monkeypatch: pytest.MonkeyPatch) -> set[str]:
         probes, "probe", lambda name, like, **_: probes.Probe(name, name in works, "" if name in works else "not there")
     )
     monkeypatch.setattr(doctor, "_version", lambda package: "")
+    monkeypatch.setattr(doctor, "_routed_wrong", lambda: "")
     return works
 
 
@@ -93,6 +94,29 @@ def test_an_installed_kernel_that_does_not_work_says_why(hopper: set[str], monke
     found = {finding.name: finding for finding in doctor._attention()}
     assert found["FlashAttention-4"].found == "4.0.1: not there"
     assert not found["FlashAttention-4"].command
+
+
+def test_triton_is_tried_and_not_only_looked_up(hopper: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    hopper |= {"fa2", "sdpa"}
+    monkeypatch.setattr(doctor, "_version", lambda package: "3.6.0")
+    assert doctor._triton(cuda=True).found == "3.6.0, tried on a small story"
+    monkeypatch.setattr(doctor, "_routed_wrong", lambda: "its results are off by 3")
+    for compiler, command in (("/usr/bin/cc", ""), (None, "sudo apt install gcc  # Triton needs a C compiler")):
+        monkeypatch.setattr(doctor, "which", lambda name, compiler=compiler: compiler)
+        found = doctor._triton(cuda=True)
+        assert (found.state, found.command) == ("missing", command)
+        assert found.found == "3.6.0 is installed, but its results are off by 3"
+
+
+def test_kernels_that_do_not_run_say_why() -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU here")
+    assert doctor._routed_wrong().startswith("its kernels don't run: ")
+
+
+@pytest.mark.gpu
+def test_the_kernels_of_this_machine() -> None:
+    assert doctor._routed_wrong() == ""
 
 
 def test_a_gpu_that_torch_can_not_use(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
