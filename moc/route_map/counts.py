@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -59,7 +60,7 @@ def even_counts(route_map: RouteMap, counts_CC: np.ndarray) -> np.ndarray:
     """[C] how often each chunk would be chosen if every chunk spread its routes evenly over its candidates."""
     may = candidates(route_map)
     sizes = np.diff(route_map.bounds)
-    per_shot = np.array([counts_CC[a:b].sum() for a, b in zip(route_map.bounds, route_map.bounds[1:], strict=False)])
+    per_shot = np.array([counts_CC[a:b].sum() for a, b in pairwise(route_map.bounds)])
     room = may @ sizes
     rate = np.divide(per_shot, room, out=np.zeros(len(room)), where=room > 0)
     return np.repeat(may.T @ rate, sizes)
@@ -71,7 +72,7 @@ def usual_counts(route_map: RouteMap, counts_CC: np.ndarray) -> np.ndarray:
     A shot then gives each of its candidates the mean share that chunks at that distance get from their choosers.
     """
     bounds, total = route_map.bounds, len(route_map.shots)
-    given_SC = np.stack([counts_CC[a:b].sum(axis=0) for a, b in zip(bounds, bounds[1:], strict=False)])
+    given_SC = np.stack([counts_CC[a:b].sum(axis=0) for a, b in pairwise(bounds)])
     may_SC = candidates(route_map)[:, route_map.chunk_shot]
     amount = given_SC.sum(axis=1, keepdims=True)
     share_SC = np.divide(given_SC, amount, out=np.zeros(given_SC.shape), where=amount > 0)
