@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import import_module
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError, requires, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import which
@@ -131,7 +132,7 @@ def _triton(cuda: bool) -> Finding:
     found = _version("triton")
     if not found:
         state: State = "missing" if cuda else "unused"
-        command = "pip install triton" if cuda else ""
+        command = f"pip install '{_triton_of_torch()}'" if cuda else ""
         return Finding("attention", "Triton", state, "not installed", gives, command)
     if not cuda:
         return Finding("attention", "Triton", "unused", f"{found} is installed, but needs an NVIDIA GPU", gives)
@@ -140,6 +141,12 @@ def _triton(cuda: bool) -> Finding:
         return Finding("attention", "Triton", "ok", f"{found}, tried on a small story", gives)
     command = "" if any(map(which, ("cc", "gcc", "clang"))) else "sudo apt install gcc  # Triton needs a C compiler"
     return Finding("attention", "Triton", "missing", f"{found} is installed, but {wrong}", gives, command)
+
+
+def _triton_of_torch() -> str:
+    """The release of Triton that the installed torch was built with, as pip takes it."""
+    asked = (line.partition(";")[0].strip() for line in requires("torch") or ())
+    return next((name for name in asked if re.match(r"triton\b(?!-)", name)), "triton")
 
 
 def _routed_wrong() -> str:

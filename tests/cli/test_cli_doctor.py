@@ -108,6 +108,23 @@ def test_triton_is_tried_and_not_only_looked_up(hopper: set[str], monkeypatch: p
         assert found.found == "3.6.0 is installed, but its results are off by 3"
 
 
+@pytest.mark.parametrize(
+    ("needs", "wanted"),
+    [
+        (["filelock", "triton==3.6.0; platform_system == 'Linux'"], "triton==3.6.0"),
+        (["triton-windows==3.5", "sympy"], "triton"),
+        (None, "triton"),
+    ],
+)
+def test_the_release_of_triton_that_torch_wants(
+    monkeypatch: pytest.MonkeyPatch, needs: list[str] | None, wanted: str
+) -> None:
+    monkeypatch.setattr(doctor, "requires", lambda package: needs)
+    assert doctor._triton_of_torch() == wanted
+    monkeypatch.setattr(doctor, "_version", lambda package: "")
+    assert doctor._triton(cuda=True).command == f"pip install '{wanted}'"
+
+
 def test_kernels_that_do_not_run_say_why() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU here")
