@@ -13,8 +13,9 @@ from pathlib import Path
 
 from arms import Arm
 
-SECONDS_TO_MEASURE = 20.0  # of one arm, on a GPU that it shares, the start of its process included
-SECONDS_TO_START = 25.0
+SECONDS_TO_MEASURE = 8.0  # of each arm, side by side with others
+SECONDS_TO_LOAD = 12.0  # of a process that measures; those of a GPU load at once
+SECONDS_TO_START = 25.0  # of processes that train
 SPARE = 0.9  # share of the time left that is planned with
 UNKNOWN_STEP = 0.06  # seconds, where nothing was timed
 SMALLEST, LARGEST = 0.05, 3.0
@@ -88,7 +89,8 @@ def fitted(
         work = max(sum(trains) / overlap, *trains)  # one arm alone gains nothing from company
         if not work:
             continue
-        free = room - SECONDS_TO_MEASURE * sum(arm.measure for arm in mine) * measure
+        measured = sum(arm.measure for arm in mine) * measure
+        free = room - SECONDS_TO_MEASURE * measured - SECONDS_TO_LOAD * bool(measured)
         scale = min(LARGEST, max(SMALLEST, free / work))
         if scale < found.scale or not found.work_seconds:
             found = Fit(round(scale, 3), work, free)

@@ -27,7 +27,7 @@ from pathlib import Path
 
 import yaml
 from arms import MEMORY, RECORD, WEIGHTS, Arm, Plan, is_trained, read_plan, with_equal, with_seeds
-from arms_fit import SECONDS_TO_MEASURE, fitted, share, step_times
+from arms_fit import SECONDS_TO_LOAD, fitted, share, step_times
 from arms_table import log_rows, pack, write_table
 
 from moc.run.files import write_bytes, write_json
@@ -105,7 +105,7 @@ class Runner:
 
     def _start(self) -> None:
         for arm, kind in list(self._ready()):
-            if self._left() < (SECONDS_TO_MEASURE if kind == "measure" else 2 * TO_SAVE):
+            if self._left() < (SECONDS_TO_LOAD if kind == "measure" else 2 * TO_SAVE):
                 continue
             gpu = self._free_gpu()
             if gpu == -1:

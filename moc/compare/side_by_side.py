@@ -6,6 +6,7 @@ arms cut at the same moment. Runs of other sizes and rates are shown at one size
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +24,7 @@ _QUIET = (168, 160, 152)
 _ACCENT = (232, 120, 84)
 _WIDEST = 1240  # pixels of all columns
 _CELL, _TALLEST = 576, 432  # pixels of one picture at most
-_BAR, _GAP = 36, 8
+_BAR, _GAP, _LINE = 36, 8, 26
 _SHEET_CELL, _SHEET_TALLEST, _SHEET_LABEL = 224, 168, 120
 _MARGIN = 24
 
@@ -131,15 +132,17 @@ def sheet(runs: Mapping[str, Footage], title: str) -> Image.Image:
     names = [f"{number}  {shot_id}" for number, shot_id in first.ids.items()]
     measure = ImageDraw.Draw(Image.new("RGB", (1, 1)))
     side = min(180, round(max(measure.textlength(name, font(18, name)) for name in names)) + 16)
-    head = _MARGIN + (44 if title else 0) + _BAR
+    labels = [_broken(measure, label, stride - _GAP - 4) for label in runs]
+    head = _MARGIN + (44 if title else 0) + _BAR + _LINE * (max(map(len, labels)) - 1)
     width = 2 * _MARGIN + side + len(runs) * stride - _GAP
     page = Image.new("RGB", (width, head + len(names) * (height + _GAP) - _GAP + _MARGIN), _PAPER)
     draw = ImageDraw.Draw(page)
     if title:
         draw.text((_MARGIN, _MARGIN - 4), fit(draw, title, font(28, title), width - 2 * _MARGIN), _INK, font(28, title))
-    for column, label in enumerate(runs):
+    for column, lines in enumerate(labels):
         left = _MARGIN + side + column * stride
-        _label(draw, label, (left + 2, head - _BAR // 2), stride - _GAP - 4)
+        for up, line in enumerate(reversed(lines)):
+            _label(draw, line, (left + 2, head - _BAR // 2 - up * _LINE), stride - _GAP - 4)
     for row, (number, name) in enumerate(zip(first.ids, names, strict=True)):
         top = head + row * (height + _GAP)
         text = fit(draw, name, font(18, name), side - 8)
@@ -149,6 +152,18 @@ def sheet(runs: Mapping[str, Footage], title: str) -> Image.Image:
                 picture = resized(shot[len(shot) // 2], size)
                 page.paste(picture, (_MARGIN + side + column * stride, top))
     return page
+
+
+def _broken(draw: ImageDraw.ImageDraw, label: str, width: int) -> list[str]:
+    """A label in lines of at most `width` pixels, broken after a colon, slash or space: arms may differ in the end."""
+    lines: list[str] = []
+    for part in re.findall(r"[^:/ ]*[:/ ]|[^:/ ]+", label):
+        whole = lines[-1] + part if lines else part
+        if lines and draw.textlength(whole, font(20, whole, bold=True)) <= width:
+            lines[-1] = whole
+        else:
+            lines.append(part)
+    return [*lines[:3], "".join(lines[3:])] if len(lines) > 4 else lines
 
 
 def resized(frame: np.ndarray, size: tuple[int, int]) -> Image.Image:

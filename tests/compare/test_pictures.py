@@ -114,8 +114,21 @@ def test_the_sheet_has_a_row_a_shot_and_a_column_a_run() -> None:
     columns = [int(c) for c in (60, 90, 160, 190)]
     assert all((image == colour).all(axis=-1).sum() > 5000 for colour in columns)
     assert not (image == 210).all(axis=-1).sum() > 5000, "a shot that the first run doesn't have"
-    wide = sheet(films(**{"a label that is far too long for its column": Film([60])}), "")
+    wide = sheet(films(**{"a-label-that-is-far-too-long-for-its-column": Film([60])}), "")
     assert wide.size[0] < 600
+
+
+def test_labels_of_the_sheet_that_differ_in_their_ends() -> None:
+    labels = ("moc:top_k=2:chunk_tokens=48", "moc:top_k=2:chunk_tokens=96")
+    image = np.asarray(sheet(films(**{label: Film([60]) for label in labels}), ""))
+    head = image[: image.shape[0] - 168 - 24]
+    column = 224 + 8
+    side = image.shape[1] - 2 * 24 - 2 * column + 8
+    one, other = (head[:, 24 + side + i * column :][:, :224] for i in (0, 1))
+    assert (one != other).any()
+    assert one.shape == other.shape
+    many = sheet(films(**{":".join("abcdefgh" * 8): Film([60])}), "")
+    assert many.size[1] < image.shape[0] + 100, "four lines at most"
 
 
 # The page.
