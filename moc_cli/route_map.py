@@ -63,8 +63,8 @@ def route_map(
                      rich_help_panel=_STORY, show_default=False),
     ] = None,
     steps: Annotated[
-        int, options.steps(_STORY, "Denoising steps of a story.")
-    ] = FEW_STEPS,
+        int | None, options.steps(_STORY, f"Denoising steps of a story ({FEW_STEPS}).")
+    ] = None,
     overrides: Annotated[list[str] | None, options.overrides(_STORY)] = None,
     out: Annotated[
         Path | None,
@@ -208,21 +208,27 @@ def _write(
 
 
 def _runs(
-    source: Path, causal: bool | None, steps: int, changes: dict[str, str], out: Path | None, force: bool, device: str,
-    quiet: bool,
+    source: Path, causal: bool | None, steps: int | None, changes: dict[str, str], out: Path | None, force: bool,
+    device: str, quiet: bool,
 ) -> list[tuple[str, Path]]:  # fmt: skip
     """The runs to show, by name; the first is the one that is reported on."""
     from moc.errors import InputError
 
     if source.suffix.lower() not in (".yaml", ".yml"):
-        if causal is not None or out is not None or force or changes:
-            raise InputError("--causal, --no-causal, --set, --out and --force are for a story; a run is what it is.")
+        given = (
+            ("--causal" if causal else "--no-causal", causal is not None), ("--steps", steps is not None),
+            ("--set", changes), ("--out", out is not None), ("--force", force), ("--device", device != "auto"),
+        )  # fmt: skip
+        wrong = [name for name, value in given if value]
+        if wrong:
+            verb = "is" if len(wrong) == 1 else "are"
+            raise InputError(f"{', '.join(wrong)} {verb} for a story that is drawn; a run is what it is.")
         return [("", source)]
     from moc.storyboard import load_storyboard
 
     board = load_storyboard(source)
     folder = out or Path("runs") / f"{source.stem}-routes"
-    changes = {"sampling.steps": str(steps), **changes}
+    changes = {"sampling.steps": str(FEW_STEPS if steps is None else steps), **changes}
     if causal is None:
         return [("", _draw(board, source, folder, changes, force, device, quiet))]
     runs = []

@@ -104,7 +104,7 @@ def test_settings_of_a_story(run: Path, tmp_path: Path) -> None:
     assert said.returncode == 0, shown(said)
     overrides = json.loads((tmp_path / "a" / "manifest.json").read_text())["overrides"]
     assert overrides == {"sampling.seed": "9", "sampling.steps": "1"}
-    assert_fails(moc_here("route-map", run, "--set", "sampling.seed=9"), 2, "are for a story")
+    assert_fails(moc_here("route-map", run, "--set", "sampling.seed=9"), 2, "--set is for a story")
 
 
 def test_a_story_that_was_interrupted_goes_on(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -182,7 +182,8 @@ def test_mistakes(run: Path, tmp_path: Path) -> None:
     assert_fails(moc_here("route-map", run, "--save", "a.txt"), 2, ".csv")
     assert_fails(moc_here("route-map", run, "--threshold", "1"), 2, "below 1")
     assert_fails(moc_here("route-map", run, "--longest", "1"), 2, "2 shots")
-    assert_fails(moc_here("route-map", run, "--no-causal"), 2, "for a story")
+    assert_fails(moc_here("route-map", run, "--no-causal"), 2, "--no-causal is for a story that is drawn")
+    assert_fails(moc_here("route-map", run, "--steps", "3", "--device", "cpu"), 2, "--steps, --device are for a story")
     (tmp_path / "routing.npz").write_bytes(b"nonsense")
     assert_fails(moc_here("route-map", tmp_path), 2, "damaged")
 
