@@ -1,7 +1,7 @@
 """The tables of trained arms for the docs: recall with intervals, level of chance, differences, cost.
 
     python benchmarks/arms_report.py runs/patterns                     # Markdown on stdout
-    python benchmarks/arms_report.py runs/patterns --into docs/patterns.md
+    python benchmarks/arms_report.py runs/patterns --into docs/patterns.md --plot trained.png
 
 Reads what `train_arms.py` left: `summary.csv`, `step_time.json`, and `memory.json` and `readings.csv.gz` of every arm.
 Arms that differ in the seed alone make one row. All arms were asked the same stories, so differences are taken seed by
@@ -28,6 +28,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from arms import MEMORY
+from arms_plot import Arm as PlottedArm
+from arms_plot import Point, write_plot
 
 from moc.compare.stats import summary
 from moc.metrics.memory import OPEN, mean_recall, pairs
@@ -201,6 +203,17 @@ def markdown(out: Path, reference: str) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _drawn(row: Row) -> PlottedArm:
+    points = {}
+    for whose, owner in OWNERS.items():
+        told = interval(row.recalls[owner])
+        known = None if told.half is None else (max(0.0, told.value - told.half), min(1.0, told.value + told.half))
+        value = None if math.isnan(told.value) else told.value
+        points[f"recall of {whose}"] = Point(value, known, chance(row, owner))
+    seconds = row.lines[0]["seconds_alone"]
+    return PlottedArm(row.name, points, float(seconds) if seconds else None)
+
+
 def _first_seed(row: Row) -> Row:
     return Row(row.name, row.lines[:1], row.told[:1], {owner: draws[:1] for owner, draws in row.recalls.items()})
 
@@ -249,12 +262,16 @@ def main() -> int:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("out", type=Path, help="the --out of train_arms.py")
     found.add_argument("--reference", default="dense", metavar="ARM", help="what others are held against")
+    found.add_argument("--plot", type=Path, metavar="FILE.png", help="the same as a picture")
     found.add_argument("--into", type=Path, metavar="FILE.md", help="put it between the marks of a document")
     args = found.parse_args()
     try:
         text = markdown(args.out, args.reference)
         if args.into:
             put(text, args.into)
+        if args.plot:
+            arms = [_drawn(row) for row in load(args.out).values()]
+            write_plot(arms, args.plot, title="Trained with each pattern", cost="seconds of training, alone on the GPU")
     except ValueError as error:
         sys.exit(f"error: {error}")
     if not args.into:

@@ -6,8 +6,14 @@
 
 Every pattern with the shipped weights on the same planted stories, and MoC beside random routes with fewer links: one
 and two for each token of each head, where a blind draw no longer covers the story. The same command goes on with the
-arms that are missing, and an arm that fails leaves the others alone. `compare.json`, `table.csv` and `table.md` hold
-the arms that are done. What is measured: `docs/memory.md`.
+arms that are missing, and an arm that fails leaves the others alone. `compare.json`, `table.csv`, `table.md` and
+`plot.png` hold the arms that are done. What is measured: `docs/memory.md`.
+
+Weights of one's own under other attention than they were trained with tell what the choice is worth, apart from the
+training (`train_arms.py`):
+
+    python benchmarks/compare_memory.py --out runs/swapped --weights runs/patterns/moc/weights.safetensors \\
+        --attention moc:top_k=2,dense,random:top_k=2 --latent-frames 4 --steps 10
 """
 
 from __future__ import annotations
@@ -19,11 +25,16 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from arms_plot import Arm as PlottedArm
+from arms_plot import Point, write_plot
 from arms_table import piles, write_archive
 from train_arms import end, gpus_of
 
-from moc.compare.arms import Arm, reference_of
+from moc.compare.arms import REFERENCE, Arm
+from moc.compare.costs import GFLOP
+from moc.compare.memory_columns import OWNERS
 from moc.compare.save import write
 from moc.compare.suite import Benchmark, all_arms, compare_memory
 from moc.errors import MocError
@@ -35,6 +46,7 @@ ARMS = (
     "radial"
 )
 """In the order of what is asked first, for a machine whose time ends early."""
+KINDS = ("json", "csv", "md", "txt", "png")
 SIZES = ("stories", "shots", "latent_frames", "steps")
 
 
@@ -76,6 +88,7 @@ def measure_all(args: argparse.Namespace, arms: tuple[Arm, ...]) -> list[str]:
 def _start(args: argparse.Namespace, arm: Arm, gpu: int | None) -> subprocess.Popen[bytes]:
     command = [sys.executable, str(Path(__file__).resolve()), "--out", str(args.out), "--device", args.device]
     command += ["--attention", args.attention, "--one", arm.label]
+    command += ["--weights", args.weights] if args.weights else []
     for name in SIZES:
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
@@ -91,11 +104,28 @@ def tell(args: argparse.Namespace, arms: tuple[Arm, ...], missing: list[str]) ->
     done = tuple(arm for arm in arms if arm.label not in missing)
     if not done:
         sys.exit("error: no arm was measured")
-    report = compare_memory(benchmark(args, done), reference=reference_of([arm.label for arm in done], None))
+    held = next((arm.label for arm in done if arm.label.split()[-1] == REFERENCE), done[0].label)
+    report = compare_memory(benchmark(args, done), reference=held)
     write_json(args.out / "compare.json", report)
     for name in ("table.csv", "table.md"):
         write(report, args.out / name)
+    try:
+        write_plot([_drawn(arm) for arm in report["arms"]], args.out / "plot.png", title=report["title"],
+                   cost="GFLOP of attention a story, one pass")  # fmt: skip
+    except ImportError as error:
+        print(f"no plot.png: {error}", flush=True)
     print((args.out / "table.md").read_text(), flush=True)
+
+
+def _drawn(told: dict[str, Any]) -> PlottedArm:
+    values, intervals = told["values"], told["intervals"]
+    points = {}
+    for whose in OWNERS:
+        found = intervals.get(f"recall_{whose}")
+        points[f"recall of {whose}"] = Point(
+            values[f"recall_{whose}"], None if found is None else (found[0], found[1]), values[f"chance_{whose}"]
+        )
+    return PlottedArm(told["label"], points, values[GFLOP.key])
 
 
 def main() -> int:
@@ -103,6 +133,7 @@ def main() -> int:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--out", type=Path, required=True)
     found.add_argument("--attention", default=ARMS, metavar="NAMES", help="arms, as moc compare names them")
+    found.add_argument("--weights", metavar="A,B", help="models or files of weights (default: the shipped ones)")
     found.add_argument("--gpus", metavar="0,1", help="GPUs to use (default: all)")
     found.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
     found.add_argument("--minutes", type=float, help="end what still runs after so long")
@@ -113,7 +144,7 @@ def main() -> int:
     args = found.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that no process is left behind
     try:
-        arms = all_arms(args.attention, None)
+        arms = all_arms(args.attention, args.weights)
         if args.one:
             compare_memory(benchmark(args, tuple(arm for arm in arms if arm.label == args.one)), reference=args.one)
             return 0
@@ -123,7 +154,7 @@ def main() -> int:
             tell(args, arms, missing)
         finally:
             if args.pack:
-                files = sorted(path for kind in ("json", "csv", "md", "txt") for path in args.out.glob(f"[!.]*.{kind}"))
+                files = sorted(path for kind in KINDS for path in args.out.glob(f"[!.]*.{kind}"))
                 for number, pile in enumerate(piles(files), 1):
                     write_archive(args.pack / f"memory-patterns-{number}.tar.gz", "w:gz", pile, args.out)
     except MocError as error:

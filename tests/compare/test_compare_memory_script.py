@@ -39,7 +39,8 @@ def test_arms_side_by_side(tmp_path: Path) -> None:
     assert [arm["label"] for arm in json.loads((out / "compare.json").read_text())["arms"]] == ["dense", "moc:top_k=1"]
     assert "| moc:top_k=1 |" in (out / "table.md").read_text()
     with tarfile.open(packed / "memory-patterns-1.tar.gz") as archive:
-        assert {"dense.json", "dense.csv", "table.md", "compare.json", "local.txt"} <= set(archive.getnames())
+        wanted = {"dense.json", "dense.csv", "table.md", "plot.png", "compare.json", "local.txt"}
+        assert wanted <= set(archive.getnames())
     made = (out / "dense.json").read_bytes()
     (out / "local.json").rmdir()
     again = run(*words)

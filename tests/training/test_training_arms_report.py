@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 from training_cases import ROOT
 
 from moc.metrics.memory import OPEN
@@ -120,8 +121,11 @@ def test_into_a_document(tmp_path: Path) -> None:
     out, page = folder(tmp_path / "out", ARMS), tmp_path / "page.md"
     page.write_text("before\n<!-- trained -->\nold\n<!-- end of trained -->\nafter\n")
     command = [sys.executable, str(BENCHMARKS / "arms_report.py"), str(out), "--into", str(page)]
+    command += ["--plot", str(tmp_path / "plot.png")]
     made = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert made.returncode == 0, made.stderr
+    with Image.open(tmp_path / "plot.png") as image:
+        assert image.size[0] > 1000
     text = page.read_text()
     assert text.startswith("before\n<!-- trained -->\na machine")
     assert text.endswith("<!-- end of trained -->\nafter\n")
