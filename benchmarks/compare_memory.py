@@ -132,7 +132,7 @@ def main() -> int:
     """Parse, measure, tell, pack; 1 where an arm is missing."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--out", type=Path, required=True)
-    found.add_argument("--attention", default=ARMS, metavar="NAMES", help="arms, as moc compare names them")
+    found.add_argument("-a", "--attention", default=ARMS, metavar="NAMES", help="arms, as moc compare names them")
     found.add_argument("--weights", metavar="A,B", help="models or files of weights (default: the shipped ones)")
     found.add_argument("--gpus", metavar="0,1", help="GPUs to use (default: all)")
     found.add_argument("--device", default="auto", choices=["auto", "cpu", "cuda"])
