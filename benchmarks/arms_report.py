@@ -32,7 +32,7 @@ from arms_plot import Arm as PlottedArm
 from arms_plot import Point, write_plot
 
 from moc.compare.stats import summary
-from moc.metrics.memory import OPEN, mean_recall, pairs
+from moc.metrics.memory import OPEN, Table, mean_recall, pairs
 from moc.metrics.memory_agreement import resamples
 from moc.run.files import write_bytes
 
@@ -93,8 +93,12 @@ def interval(draws: np.ndarray) -> Interval:
     return Interval(value, half if math.isfinite(half) else None)
 
 
-def load(out: Path) -> dict[str, Row]:
-    """Rows by name, in the order of the plan; arms that were not measured are left out.
+def load(out: Path, table: Table = "planted") -> dict[str, Row]:
+    """Rows by name, in the order of the plan; arms that were not trained or not measured so are left out.
+
+    Args:
+        out: folder of `train_arms.py`.
+        table: "planted", or "free" of arms that were measured with all shots denoised together.
 
     Raises:
         ValueError: there is no summary, or arms were asked different stories.
@@ -108,25 +112,34 @@ def load(out: Path) -> dict[str, Row]:
     rows: dict[str, Row] = {}
     asked: list[Any] = []
     for line in lines:
-        folder = out / line["arm"]
-        if not (folder / MEMORY).exists() or line["trained"] != "True":
+        measured = _measured(out / line["arm"], table) if line["trained"] == "True" else None
+        if measured is None:
             continue
-        told = json.loads((folder / MEMORY).read_text())
-        if told["table"] != "planted":  # a model that can't stream has no planted first looks to be held against
-            continue
-        asked.append([told["experiment"][key] for key in ("stories", "shots", "latent_frames", "steps", "seed")])
+        told, found = measured
+        stories = told["experiment"]["stories"]
+        asked.append([told["experiment"].get(key) for key in ("stories", "shots", "latent_frames", "steps", "seed")])
         stem = re.sub(r"-\d+$", "", line["arm"])
         row = rows.setdefault(stem if stem in names else line["arm"], Row(stem if stem in names else line["arm"]))
         row.lines.append(line)
         row.told.append(told)
-        found = pairs(pd.read_csv(folder / "readings.csv.gz"), "planted")
-        weights = resamples(told["stories"])
+        weights = resamples(stories)
         for owner in OWNERS.values():
-            draws = mean_recall(found, OPEN[owner], stories=told["stories"], weights=weights)[None]
+            draws = mean_recall(found, OPEN[owner], stories=stories, weights=weights)[None]
             row.recalls[owner] = np.concatenate([row.recalls[owner], draws]) if owner in row.recalls else draws
     if any(one != asked[0] for one in asked):
         raise ValueError(f"the arms in {out} were not asked the same stories; measure them anew")
     return rows
+
+
+def _measured(folder: Path, table: Table) -> tuple[dict[str, Any], pd.DataFrame] | None:
+    """Numbers and pairs of looks of an arm; None where it has none of this table."""
+    places = [(MEMORY, "readings.csv.gz"), ("memory_joint.json", "readings_joint.csv.gz")]
+    for name, readings in places:
+        if (folder / name).exists():
+            told = json.loads((folder / name).read_text())
+            if told["table"] == table:
+                return told, pairs(pd.read_csv(folder / readings), table)
+    return None
 
 
 def difference(row: Row, reference: Row, owner: str) -> Interval | None:
@@ -160,7 +173,7 @@ def table(rows: Sequence[Row], reference: Row) -> list[str]:
         heads += [f"recall {owner}", f"chance {owner}", f"against {reference.name}"]
     lines = [_line([*heads, "named right"]), "|---" + "|---:" * len(heads) + "|"]
     for row in rows:
-        sparsity = row.mean(lambda told: told["sparsity"])
+        sparsity = row.mean(lambda told: told.get("sparsity"))
         first = row.lines[0]
         cells = [
             row.name,
@@ -184,15 +197,15 @@ def markdown(out: Path, reference: str) -> str:
     Raises:
         ValueError: as `load`, or nothing was measured.
     """
-    rows = load(out)
-    if not rows:
+    rows, free = load(out), load(out, "free")
+    if not rows and not free:
         raise ValueError(f"no arm in {out} was trained and measured")
     equal = {name: row.lines[0]["equal"] for name, row in rows.items()}
     steps = [row for name, row in rows.items() if equal[name] == "steps"]
     twins = [row for name, row in rows.items() if equal[name] == "time"]
-    told = next(iter(rows.values())).told[0]["experiment"]
+    told = next(iter((rows or free).values())).told[0]["experiment"]
     lines = [
-        f"{_device(out)}; {told['stories']} planted stories of {told['shots']} shots of {told['latent_frames']} latent "
+        f"{_device(out)}; {told['stories']} stories of {told['shots']} shots of {told['latent_frames']} latent "
         f"frames, {told['steps']} denoising steps. Percent, with 95 % intervals over stories and seeds."
     ]
     if steps:
@@ -200,6 +213,9 @@ def markdown(out: Path, reference: str) -> str:
     if twins:
         measure = [_first_seed(row) for row in steps if row.name == _timed_first(out)]
         lines += ["", "Equal time, one seed:", "", *table([*measure, *twins], rows.get(f"{reference}-time", twins[0]))]
+    if free:
+        lines += ["", "All shots denoised together, nothing planted:", ""]
+        lines += table(list(free.values()), free.get(reference, next(iter(free.values()))))
     return "\n".join(lines) + "\n"
 
 

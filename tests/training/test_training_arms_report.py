@@ -86,7 +86,22 @@ def test_rows_of_a_table(report: Any, tmp_path: Path) -> None:
     assert [line.split("|")[1].strip() for line in time.splitlines() if line.startswith("| ")] == [
         "arm", "moc", "dense-time"
     ]  # fmt: skip
-    assert text.startswith("a machine, torch 2; 20 planted stories")
+    assert text.startswith("a machine, torch 2; 20 stories")
+
+
+def test_arms_that_can_not_stream_have_a_table_of_their_own(report: Any, tmp_path: Path) -> None:
+    out = folder(tmp_path / "out", {name: ARMS[name] for name in ("moc", "dense", "local")})
+    told = json.loads((out / "moc" / "memory.json").read_text())
+    del told["sparsity"], told["stories"], told["experiment"]["seed"]
+    unplanted = readings(0.9, 1).assign(planted=False)
+    for arm, name in (("moc", "_joint"), ("local", "")):
+        (out / arm / f"memory{name}.json").write_text(json.dumps({**told, "table": "free"}))
+        unplanted.to_csv(out / arm / f"readings{name}.csv.gz", index=False)
+    planted, free = report.markdown(out, "dense").split("All shots denoised together")
+    names = [[line.split("|")[1].strip() for line in part.splitlines() if line.startswith("| ")][1:]
+             for part in (planted, free)]  # fmt: skip
+    assert names == [["moc", "dense"], ["moc", "local"]]
+    assert "against moc" in free
 
 
 def test_an_interval_holds_stories_and_seeds(report: Any) -> None:
