@@ -64,7 +64,8 @@ def test_how_values_are_written() -> None:
     share = Metric("a", "a", "b", 0.0, 1.0, "higher", form="{:.1%}")
     assert share.show(0.5) == "50.0%"
     assert share.show(None) == "-"
-    assert share.show_half([0.4, 0.5]) == "±5.0"
+    assert share.show_interval([0.4, 0.5]) == "±5.0"
+    assert share.show_interval([0.659, 1.0]) == "65.9–100"
     assert share.show_difference(0.012, [-0.005, 0.029]) == "+1.2 (-0.5 to +2.9)"
     seconds = Metric("a", "spar-\nsity", "b", 0.0, None, "lower", form="{:,.1f}")
     assert seconds.show_difference(-1234.5, None) == "-1,234.5"
