@@ -96,6 +96,8 @@ def _pocket(layout: TokenLayout) -> Whole:
         else:
             model = files.load_model(files.SHIPPED, str(device))
         model = model.to(dtype)
+        for part in (model.time_in, model.time_mod, model.head_mod):
+            part.float()  # timesteps are told apart in float32, a few rows of work
         positions = stream_positions(size, [(n, s.frames, 0) for n, s in enumerate(layout.shots, 1)])
         cos, sin = (x.to(device) for x in rotations(positions, rotation_table(size)))
         text = torch.randn(1, layout.length, size.width, device=device, dtype=dtype)
@@ -107,7 +109,7 @@ def _pocket(layout: TokenLayout) -> Whole:
         def step(attention: Attention) -> Tensor:
             # text embeddings are looked up: random rows stand for them
             x = text.index_copy(1, video, model.patch_in(patches))
-            mod, head = (y.to(dtype) for y in model.condition(times.to(dtype)))
+            mod, head = (y.to(dtype) for y in model.condition(times))
             x = model.run_blocks(x, mod, segments, cos, sin, attention)
             return model.predict(x, head, segments).index_select(1, video)
 

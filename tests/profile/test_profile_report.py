@@ -322,3 +322,15 @@ def test_the_documentation_names_every_column() -> None:
     row = profile(toy(measure=False))["rows"][0]
     parts = {part for names in GROUPS.values() for part in names or ()}
     assert [name for name in (*row, *sorted(parts)) if f"`{name}`" not in text] == []
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_step_of_the_built_in_model_in_either_precision(dtype: torch.dtype) -> None:
+    layout = TokenLayout.from_shots(shots=[Shot(2, 1, 96)] * 2, global_text=3, chunk_tokens="frame")
+    step, held = whole_model("pocket", layout).build(torch.device("cpu"), dtype)
+    with torch.no_grad():
+        out = step(lambda layer, q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v))
+    assert out.shape[:2] == (1, 192)
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+    assert held
