@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 import torch
 
+from moc import Shot, TokenLayout
 from moc.errors import InputError
 from moc.flops import count
 from moc.profile import base_settings, make_settings, measure, parts, profile, timing
