@@ -327,7 +327,7 @@ def test_the_documentation_names_every_column() -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_a_step_of_the_built_in_model_in_either_precision(dtype: torch.dtype) -> None:
-    layout = TokenLayout.from_shots(shots=[Shot(2, 1, 96)] * 2, global_text=3, chunk_tokens="frame")
+    layout = TokenLayout.from_shots(shots=[Shot(4, 1, 96)] * 2, global_text=12, chunk_tokens="frame")
     step, held = whole_model("pocket", layout).build(torch.device("cpu"), dtype)
     with torch.no_grad():
         out = step(lambda layer, q, k, v: torch.nn.functional.scaled_dot_product_attention(q, k, v))
