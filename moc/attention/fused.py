@@ -85,7 +85,7 @@ def attend_fused(
 class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call) -> tuple[Tensor, Tensor]:
-        out, lse, plans = forward(q, k, v, indices, call)
+        out, lse, plans = forward(q, k, v, indices, call, keep_plans=any(ctx.needs_input_grad))
         # The plan's tensors are saved as tensors, so that checkpointing and offloading see them.
         tables, ctx.unpack = ([], None) if plans is None else plans.flat()
         ctx.save_for_backward(q, k, v, out, lse, indices, *tables)
@@ -101,14 +101,17 @@ class _Fused(torch.autograd.Function):
         return *backward(dout, dlse, q, k, v, out, lse, indices, plans, ctx.call), None, None
 
 
-def forward(q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call) -> tuple[Tensor, Tensor, Plans | None]:
-    """The forward pass alone: output, log-sum-exp, and the plans of the routed part for the backward pass."""
+def forward(
+    q: Tensor, k: Tensor, v: Tensor, indices: Tensor | None, call: Call, *, keep_plans: bool = False
+) -> tuple[Tensor, Tensor, Plans | None]:
+    """The forward pass alone: output, log-sum-exp, and the plans of the routed part for the backward pass, if kept."""
     from moc.attention.triton import routed
 
     out, lse = flash.mandatory_forward(q, k, v, _own(q, call), call.scale)
     if indices is None:
         return out, lse.contiguous(), None
-    return routed.merged_forward(q, k, v, (out, lse), indices, call.layout, call.scale)
+    out, lse, plans = routed.merged_forward(q, k, v, (out, lse), indices, call.layout, call.scale, keep=keep_plans)
+    return out, lse, plans if keep_plans else None
 
 
 def plans_of(indices: Tensor | None, q: Tensor, call: Call) -> Plans | None:

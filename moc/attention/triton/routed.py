@@ -77,6 +77,8 @@ def merged_forward(
     indices: Tensor,
     layout: TokenLayout,
     scale: float,
+    *,
+    keep: bool = True,
 ) -> tuple[Tensor, Tensor, Plans]:
     """One softmax over the own part and the routed chunks.
 
@@ -84,6 +86,7 @@ def merged_forward(
         q: [B, H, Lq, D]; k, v: [B, H, L, D].
         own: [B, H, Lq, D] output of the own part and [B, H, Lq] its natural-log LSE, float32, -inf for none.
         indices: [B, H, Lq, W] int32 routes.
+        keep: whether the plans will be asked for; they take 4 bytes a link.
 
     Returns:
         [B, H, Lq, D] output in q's dtype and strides, [B, H, Lq] float32 LSE, and the plans for the backward pass.
@@ -101,7 +104,8 @@ def merged_forward(
         piece = lse[part]  # whole heads of one batch row, or whole batch rows: contiguous
         own_out, own_lse = _last_contiguous(own[0][part]), own[1][part].contiguous()
         merge(outs, lses, chosen, layout.num_chunks, own_out, own_lse, out[part], piece)
-        plans.append((part, plan))
+        if keep:
+            plans.append((part, plan))
     return out, lse, Plans(tuple(plans))
 
 

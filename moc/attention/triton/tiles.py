@@ -65,7 +65,9 @@ def shared_memory(device: torch.device) -> int:
 def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) -> Tiles:
     """Shape of the forward pass: the keys of short chunks stay where the card has room for them."""
     keys = keys_per_tile(longest)
-    if dtype.itemsize > 2 or head_dim > 128 or shared < 160 * 1024:
+    if head_dim > 128:
+        return Tiles(64, min(keys, 32))  # twice as many keys take more than the 99 KiB of smaller cards
+    if dtype.itemsize > 2 or shared < 160 * 1024:
         return Tiles(64, keys)
     if 64 < longest <= 128:
         return Tiles(64, 128, num_warps=4, num_stages=3, span=SPAN)
