@@ -27,7 +27,7 @@ from attention_runs import Bench, Cell, bench_case, missing_kernels
 
 from moc.profile.timing import machine
 
-MORE = ("routed", "shots", "shots-24", "transformer", "growth", "break-even")
+MORE = ("routed", "shots", "shots-24", "transformer", "break-even", "growth")
 ROWS = (*(case.name for case in CASES), *MORE)
 GROWTH = [1, 2, 4, 8, 16, 32, 64]
 

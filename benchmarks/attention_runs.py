@@ -208,16 +208,16 @@ def dense_attention(name: str) -> Attention:
 
 
 def moc_variants(bench: Bench) -> dict[str, str]:
-    """Labels of MoC on the best dense kernel, and on FlashAttention-2 alone where that is another; with what to ask
-    for."""
-    best = probes.own_kernel(
-        bench.q,
-        equal=mandatory(bench.layout, bench.config, (0, bench.layout.length), bench.device).equal,
-        backward=bench.case.backward,
-    )
+    """Labels of MoC by the engine's own rule, named by the kernel of the own part, on FlashAttention-4 where that is
+    another, and on FlashAttention-2; with what to ask for."""
     if not bench.q.is_cuda:
         return {"MoC": "auto"}
-    return {f"MoC on {probes.LABELS[name]}": name for name in (best, "fa2")}
+    links = mandatory(bench.layout, bench.config, (0, bench.layout.length), bench.device)
+    backward = bench.case.backward
+    best = probes.own_kernel(bench.q, equal=links.equal, run=links.longest_run, backward=backward)
+    newest = ["fa4"] if probes.probe("fa4", bench.q, ragged=not links.equal, backward=backward).ok else []
+    others = [name for name in (*newest, "fa2") if name != best]
+    return {f"MoC on {probes.LABELS[best]}": "auto"} | {f"MoC on {probes.LABELS[name]}": name for name in others}
 
 
 def flex(bench: Bench) -> Attention:
