@@ -8,10 +8,11 @@ No gradient flows through the choice: attention to the chosen tokens is the only
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -122,7 +123,7 @@ def pooled(k_BHLD: Tensor, layout: TokenLayout, token_range: tuple[int, int] | N
 def route(
     q_BHLD: Tensor,
     k_BHLD: Tensor | None,
-    layout: TokenLayout,
+    layout: TokenLayout | Sequence[TokenLayout],
     config: MoCConfig,
     *,
     q_range: tuple[int, int] | None = None,
@@ -144,7 +145,9 @@ def route(
     Args:
         q_BHLD: [B, H, Lq, D] queries as they enter attention.
         k_BHLD: [B, H, L, D] keys as they enter attention; None when `descriptors` are given.
-        layout: layout of the stream.
+        layout: layout of the stream, or a sequence of B layouts, one for each batch row. Rows are then padded at the
+            end, queries and keys to one length L = Lq; padding is never read, and `q_range`, `descriptors` and
+            `candidates` can't be given.
         config: the method's settings; `chunk_tokens` must be the layout's.
         q_range: start:stop of the stream that the query rows stand for, the whole stream when None.
         descriptors: [B, H, C, D] from `pool`, when they are at hand.
@@ -156,9 +159,10 @@ def route(
 
     Returns:
         Routing of width `top_k`, or `top_k + drop_in_max` where drop-in acts, best chunk first; for "moc-uniform" a
-        multiple of that, since a block may lie in several chunks.
+        multiple of that, since a block may lie in several chunks. Padding is -1.
 
     Raises:
+        TypeError: the layout is neither a layout nor a list or tuple of them.
         ValueError: shapes, ranges or chunk sizes don't fit together; the sentence gives both values.
     """
     run = chosen
@@ -166,19 +170,20 @@ def route(
         from moc.attention import ops
 
         run = ops.route
-    return run(
-        q_BHLD,
-        k_BHLD,
-        layout,
-        config,
-        q_range=q_range,
-        descriptors=descriptors,
-        candidates=candidates,
-        seed=seed,
-        layer=layer,
-        head_offset=head_offset,
-        batch_offset=batch_offset,
-    )
+    options: dict[str, Any] = {
+        "q_range": q_range,
+        "descriptors": descriptors,
+        "candidates": candidates,
+        "seed": seed,
+        "layer": layer,
+        "head_offset": head_offset,
+        "batch_offset": batch_offset,
+    }
+    if isinstance(layout, TokenLayout):
+        return run(q_BHLD, k_BHLD, layout, config, **options)
+    from moc.attention import ragged_batch  # which imports this module
+
+    return Routing(ragged_batch.route_each(run, q_BHLD, k_BHLD, layout, config, **options))
 
 
 def chunk_span(layout: TokenLayout, start: int, stop: int) -> tuple[int, int]:

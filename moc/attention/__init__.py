@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal, overload
 
 import torch
 from torch import Tensor
 
-from moc.attention import checks, fused, ops
+from moc.attention import checks, fused, ops, ragged_batch
 from moc.attention.call import last_in_line
 from moc.attention.checks import BACKENDS, Backend
 from moc.attention.portable import attend_portable
@@ -26,7 +27,7 @@ def attend(
     q_BHLD: Tensor,
     k_BHLD: Tensor,
     v_BHLD: Tensor,
-    layout: TokenLayout,
+    layout: TokenLayout | Sequence[TokenLayout],
     routing: Routing | None,
     config: MoCConfig,
     *,
@@ -43,7 +44,7 @@ def attend(
     q_BHLD: Tensor,
     k_BHLD: Tensor,
     v_BHLD: Tensor,
-    layout: TokenLayout,
+    layout: TokenLayout | Sequence[TokenLayout],
     routing: Routing | None,
     config: MoCConfig,
     *,
@@ -59,7 +60,7 @@ def attend(
     q_BHLD: Tensor,
     k_BHLD: Tensor,
     v_BHLD: Tensor,
-    layout: TokenLayout,
+    layout: TokenLayout | Sequence[TokenLayout],
     routing: Routing | None,
     config: MoCConfig,
     *,
@@ -75,10 +76,12 @@ def attend(
         q_BHLD: [B, H, Lq, D] queries, the rows of `q_range`.
         k_BHLD: [B, H, L, D] keys of the whole stream.
         v_BHLD: [B, H, L, D] values of the whole stream.
-        layout: layout of the stream.
+        layout: layout of the stream, or a sequence of B layouts, one for each batch row. Rows are then padded at the
+            end, queries, keys and values to one length L = Lq; padding is never read.
         routing: routes of the same rows; None attends mandatory links alone.
         config: settings; `intra`, `window_chunks` and `text_links` decide the mandatory links.
-        q_range: start:stop of the stream that the query rows stand for, the whole stream when None.
+        q_range: start:stop of the stream that the query rows stand for, the whole stream when None, as it must be
+            beside a sequence of layouts.
         scale: softmax scale, 1 / sqrt(D) when None.
         backend: one of `BACKENDS`.
         return_lse: also return the natural-log log-sum-exp of each query's scores.
@@ -86,24 +89,46 @@ def attend(
 
     Returns:
         [B, H, Lq, D] in the queries' dtype; with `return_lse` also [B, H, Lq] in float32 (float64 for float64
-        inputs). Gradients flow through both.
+        inputs). Gradients flow through both. In the padding outputs and gradients are 0, the LSE -inf.
 
     Raises:
+        TypeError: the layout is neither a layout nor a list or tuple of them.
         ValueError: shapes, dtypes, devices or settings don't fit together; the sentence gives both values.
         NotImplementedError: the backend can't do what is asked.
     """
     checks.check_backend(backend)
     indices = None if routing is None else routing.indices
-    inputs = q_BHLD, k_BHLD, v_BHLD
-    if not traced(q_BHLD):
-        out, lse = _attend(*inputs, layout, indices, config, q_range, scale, backend, deterministic)
-    elif backend == "reference":  # plain torch under a mask, which any tracer follows
-        mask = ops.allowed(*inputs, layout, indices, config, q_range)
-        with torch.autocast(q_BHLD.device.type, enabled=False):
-            out, lse = attend_allowed(*inputs, mask, scale)
+    settings = q_range, scale, backend, deterministic
+    if isinstance(layout, TokenLayout):
+        out, lse = _attend_or_trace(q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings)
     else:
-        out, lse = ops.attend(*inputs, layout, indices, config, q_range, scale, backend, deterministic)
+        out, lse = ragged_batch.attend_each(
+            _attend_or_trace, q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings
+        )
     return (out, lse) if return_lse else out
+
+
+def _attend_or_trace(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    layout: TokenLayout,
+    indices: Tensor | None,
+    config: MoCConfig,
+    q_range: tuple[int, int] | None,
+    scale: float | None,
+    backend: Backend,
+    deterministic: bool,
+) -> tuple[Tensor, Tensor]:
+    """Output and LSE, as an operator where somebody looks at operators."""
+    settings = config, q_range, scale, backend, deterministic
+    if not traced(q):
+        return _attend(q, k, v, layout, indices, *settings)
+    if backend == "reference":  # plain torch under a mask, which any tracer follows
+        mask = ops.allowed(q, k, v, layout, indices, config, q_range)
+        with torch.autocast(q.device.type, enabled=False):
+            return attend_allowed(q, k, v, mask, scale)
+    return ops.attend(q, k, v, layout, indices, *settings)
 
 
 def _attend(
@@ -134,7 +159,7 @@ def moc_attention(
     q_BHLD: Tensor,
     k_BHLD: Tensor,
     v_BHLD: Tensor,
-    layout: TokenLayout,
+    layout: TokenLayout | Sequence[TokenLayout],
     config: MoCConfig,
     *,
     q_range: tuple[int, int] | None = None,
@@ -147,7 +172,7 @@ def moc_attention(
     head_offset: int = 0,
     batch_offset: int = 0,
 ) -> Tensor:
-    """`route`, then `attend`: [B, H, Lq, D]. See both for the arguments and errors."""
+    """`route`, then `attend`: [B, H, Lq, D]. See both for arguments, several layouts among them, and errors."""
     routing = route(
         q_BHLD,
         k_BHLD,
