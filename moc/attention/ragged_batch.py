@@ -130,7 +130,7 @@ def _refuse_given(layouts: Sequence[TokenLayout], **given: object) -> None:
         raise TypeError(f"layout must be a TokenLayout or a list or tuple of them, got {layouts!r}")
     for name, value in given.items():
         if value is not None:
-            raise ValueError(f"{name} belongs to one layout, got it beside a sequence of {len(layouts)}")
+            raise ValueError(f"{name} of one layout can't be given beside a sequence of {len(layouts)} layouts")
 
 
 def _refuse(layouts: Sequence[TokenLayout], **tensors: Tensor) -> None:
@@ -149,8 +149,9 @@ def _refuse(layouts: Sequence[TokenLayout], **tensors: Tensor) -> None:
     if not layouts:
         raise ValueError(f"queries must hold at least one batch row, got {list(first.shape)}")
     for row, layout in enumerate(layouts):
-        if layout.length > first.shape[2]:
-            raise ValueError(f"the layout of row {row} has {layout.length} tokens, the tensors {first.shape[2]}")
+        length = _length(layout)
+        if length > first.shape[2]:
+            raise ValueError(f"the layout of row {row} has {length} tokens, the tensors {first.shape[2]}")
 
 
 def _groups(layouts: Sequence[TokenLayout], *, neighbours: bool = False) -> list[Group]:
@@ -177,15 +178,16 @@ def _cut(x: Tensor, groups: list[Group]) -> list[Tensor]:
     order = [row for _, rows in groups for row in rows]
     # split, whose backward pass puts the pieces side by side; that of a slice would write zeros for the whole batch
     parts = _ordered(x, order).split([len(rows) for _, rows in groups])
-    return [part[:, :, : layout.length] for (layout, _), part in zip(groups, parts, strict=True)]
+    return [part[:, :, : _length(layout)] for (layout, _), part in zip(groups, parts, strict=True)]
 
 
 def _join(parts: list[Tensor], groups: list[Group], length: int, fill: float) -> Tensor:
     """The rows in the order of the batch, padded to `length` tokens."""
     padded = []
     for (layout, _), part in zip(groups, parts, strict=True):
-        behind = (0,) * 2 * (part.ndim - 3) + (0, length - layout.length)
-        padded.append(part if layout.length == length else pad(part, behind, value=fill))
+        behind = length - _length(layout)
+        dims = (0, behind) if part.ndim == 3 else (0, 0, 0, behind)
+        padded.append(pad(part, dims, value=fill) if behind else part)
     joined = torch.cat(padded) if len(padded) > 1 else padded[0]
     order = [row for _, rows in groups for row in rows]
     return _ordered(joined, sorted(range(len(order)), key=order.__getitem__))
@@ -197,3 +199,11 @@ def _ordered(x: Tensor, order: list[int]) -> Tensor:
         return x
     rows = x.split(1)
     return torch.cat([rows[row] for row in order])
+
+
+def _length(layout: TokenLayout) -> int:
+    """Tokens of a layout. A compiler can read the layout's own number but not make it, so it counts where nobody asked
+    before."""
+    if torch.compiler.is_compiling() and "length" not in vars(layout):
+        return layout.global_text + sum(shot.text + shot.frames * shot.tokens_per_frame for shot in layout.shots)
+    return layout.length
