@@ -104,7 +104,7 @@ def _attention() -> Iterator[Finding]:
         result = probe(name, like, backward=True)
         if result.ok:
             where = package or f"in torch {torch.__version__}"
-            first = "" if fastest else ", the dense kernel taken here"
+            first = "" if fastest else ", first choice for dense attention"
             fastest = fastest or name
             yield Finding("attention", label, "ok", f"{where}, tried forward and backward{first}", gives)
         elif package or fastest or not command or torch.cuda.get_device_capability()[0] < 9:

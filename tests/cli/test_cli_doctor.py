@@ -81,12 +81,12 @@ def test_kernels_on_a_gpu(hopper: set[str]) -> None:
     assert found["FlashAttention-4"].command == f"pip install '{wanted.partition(';')[0]}'"
     assert found["FlashAttention-3"].state == "unused"
     assert found["Triton"].state == "missing"
-    assert "taken here" in found["cuDNN"].found
-    assert "taken here" not in found["FlashAttention-2"].found
+    assert "first choice" in found["cuDNN"].found
+    assert "first choice" not in found["FlashAttention-2"].found
     hopper.add("fa4")
     found = {finding.name: finding for finding in doctor._attention()}
-    assert "taken here" in found["FlashAttention-4"].found
-    assert "taken here" not in found["cuDNN"].found
+    assert "first choice" in found["FlashAttention-4"].found
+    assert "first choice" not in found["cuDNN"].found
 
 
 def test_an_installed_kernel_that_does_not_work_says_why(hopper: set[str], monkeypatch: pytest.MonkeyPatch) -> None:
