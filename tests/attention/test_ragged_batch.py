@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
@@ -11,6 +12,8 @@ from engine_cases import configs, layouts, ragged
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch._dynamo.testing import CompileCounterWithBackend
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils.checkpoint import checkpoint
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -201,6 +204,27 @@ def test_compiled_in_one_graph(backend: Any) -> None:
     for got, want in zip(*results, strict=True):
         torch.testing.assert_close(got, want, rtol=1e-12, atol=1e-12)
     torch._dynamo.reset()
+
+
+def test_one_dynamic_graph_for_all_lengths_below_the_padded_one() -> None:
+    torch._dynamo.reset()
+    counter = CompileCounterWithBackend("aot_eager")
+    compiled = torch.compile(moc_attention, fullgraph=True, backend=counter, dynamic=True)
+    for frames in ((3, 4, 5), (9, 3, 8), (2, 7, 6)):
+        rows = [TokenLayout.from_shots(global_text=1, shots=[Shot(0, n, 7)] * 2, chunk_tokens=16) for n in frames]
+        q, k, v = padded(rows, extra=1 + sum(frames))
+        assert compiled(q, k, v, rows, CONFIG).equal(moc_attention(q, k, v, rows, CONFIG))
+    assert counter.frame_count == 1
+    torch._dynamo.reset()
+
+
+@pytest.mark.parametrize("meta", [False, True])
+def test_tensors_without_data(meta: bool) -> None:
+    rows = [SHORT, ragged(), SHORT]
+    with nullcontext() if meta else FakeTensorMode():
+        q, k, v = torch.randn(3, 3, 2, 90, 8, device="meta" if meta else "cpu").unbind()
+        out, lse = attend(q, k, v, rows, route(q, k, rows, CONFIG), CONFIG, return_lse=True)
+    assert (out.shape, lse.shape) == ((3, 2, 90, 8), (3, 2, 90))
 
 
 def test_refused_while_compiling() -> None:
