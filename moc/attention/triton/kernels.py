@@ -12,8 +12,6 @@ import triton.language as tl
 
 LOG2E: tl.constexpr = tl.constexpr(1.4426950408889634)
 LN2: tl.constexpr = tl.constexpr(0.6931471805599453)
-ANY_SIZE = ["groups", "span", "C", "H", "LQ", "rows", "longest", "lse_ptr", "delta_ptr"]
-"""Arguments whose values and alignment compile nothing anew: another layout runs what is there."""
 
 
 @triton.jit
@@ -72,7 +70,7 @@ def _absorb(q, k, v, there, scale, most, total, acc, MASKED: tl.constexpr):
     return higher, total, acc
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, slots, edges, tile_edges, tile_group, bounds,
     q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, C, H, LQ, scale,
@@ -113,7 +111,7 @@ def _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D: tl.constexp
     tl.store(lse_ptr + slot, (most + tl.log2(total)) * LN2, mask=ok)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def short_forward_kernel(
     q_ptr, k_ptr, v_ptr, out_ptr, lse_ptr, slots, edges, span_edges, span_group, bounds,
     q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, groups, span, C, H, LQ, scale,
@@ -157,7 +155,7 @@ def _is_link(index, ok, C):
     return ok & (chunk >= 0) & (chunk < C)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def merge_kernel(
     part_ptr, part_lse_ptr, index_ptr, own_ptr, own_lse_ptr, out_ptr, lse_ptr,
     o_b, o_h, o_l, r_b, r_h, r_l, rows, C, H, LQ,
@@ -206,7 +204,7 @@ def _dq_of(q, do, k, v, there, scale, lse, delta, MASKED: tl.constexpr):
     return tl.dot(ds.to(k.dtype), k, input_precision="ieee")
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def dq_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, part_ptr, slots, edges, tile_edges, tile_group, bounds,
     q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, groups, C, H, LQ, scale,
@@ -238,7 +236,7 @@ def dq_kernel(
         tl.store(part_ptr + at, acc * (scale * LN2), mask=ok[:, None] & (d[None, :] < D))
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def dq_sum_kernel(
     part_ptr, index_ptr, own_ptr, out_ptr, o_b, o_h, o_l, r_b, r_h, r_l, rows, C, H, LQ,
     W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
@@ -259,7 +257,7 @@ def dq_sum_kernel(
     tl.store(out_ptr + at[:, None] + d[None, :], acc.to(out_ptr.dtype.element_ty), mask=wide)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def dkdv_kernel(
     q_ptr, k_ptr, v_ptr, do_ptr, lse_ptr, delta_ptr, dk_ptr, dv_ptr, more_ptr, slots, edges, span_edges, span_group,
     bounds, q_b, q_h, q_l, k_b, k_h, k_l, v_b, v_h, v_l, g_b, g_h, g_l, r_b, r_h, r_l, groups, span, longest, C, H,
@@ -314,7 +312,7 @@ def dkdv_kernel(
             tl.store(more_ptr + at + longest * D, dv, mask=wide)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def dkdv_sum_kernel(
     more_ptr, dk_ptr, dv_ptr, span_edges, bounds, r_b, r_h, r_l, longest, C, H,
     D: tl.constexpr, DP: tl.constexpr, N: tl.constexpr,
@@ -340,7 +338,7 @@ def dkdv_sum_kernel(
         tl.store(dv_ptr + at, dv, mask=wide)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def delta_kernel(
     out_ptr, do_ptr, dlse_ptr, delta_ptr, o_b, o_h, o_l, g_b, g_h, g_l, rows, H, LQ,
     HAS_DLSE: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,

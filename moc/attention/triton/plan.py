@@ -21,7 +21,6 @@ SCANNED_AT_ONCE = 1024
 FILLED_AT_ONCE = 128
 INT32_MAX = 2**31 - 1
 NO_LINK: tl.constexpr = tl.constexpr(INT32_MAX)
-ANY_SIZE = ["per_head", "blocks", "C", "groups", "tile", "capacity", "share"]  # another layout compiles nothing anew
 
 
 @dataclass(frozen=True)
@@ -43,7 +42,7 @@ class Plan:
     tile: int
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def sort_kernel(index_ptr, key_ptr, start_ptr, count_ptr, per_head, blocks, C, T: tl.constexpr):
     """Sorts a block of T slots by chunk, in the order of the slots.
 
@@ -70,7 +69,7 @@ def sort_kernel(index_ptr, key_ptr, start_ptr, count_ptr, per_head, blocks, C, T
     tl.store(count_ptr + cell, nth - start + 1, mask=last)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def scatter_kernel(key_ptr, start_ptr, count_ptr, sum_ptr, slots, per_head, blocks, C, T: tl.constexpr):
     """Moves the sorted links of a block to their places among those of all blocks."""
     block, head = tl.program_id(0).to(tl.int64), tl.program_id(1).to(tl.int64)
@@ -84,7 +83,7 @@ def scatter_kernel(key_ptr, start_ptr, count_ptr, sum_ptr, slots, per_head, bloc
     tl.store(slots + place, slot.to(slots.dtype.element_ty), mask=ok)
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def edges_kernel(sum_ptr, edges, tile_edges, groups, blocks, tile, least, S: tl.constexpr, HAS_SUM: tl.constexpr):
     """First link and first tile of each group, by one program; `edges` are read where there are no sums."""
     links, tiles = tl.program_id(0).to(tl.int64), tl.program_id(0).to(tl.int64)
@@ -108,7 +107,7 @@ def edges_kernel(sum_ptr, edges, tile_edges, groups, blocks, tile, least, S: tl.
     tl.store(tile_edges + groups, tiles.to(tile_edges.dtype.element_ty))
 
 
-@triton.jit(do_not_specialize=ANY_SIZE)
+@triton.jit
 def tiles_kernel(tile_edges, tile_group, groups, capacity, share, S: tl.constexpr):
     """Writes each group's number over its tiles; the tiles without work are shared out among all programs."""
     g = tl.program_id(0)

@@ -10,7 +10,7 @@ TOKENS = 64
 CHANNELS = 64
 
 
-@triton.jit(do_not_specialize=["first", "origin", "H", "chunks"])
+@triton.jit
 def pool_kernel(
     k_ptr, out_ptr, bounds, first, origin, H, k_b, k_h, k_l, chunks,
     D: tl.constexpr, DB: tl.constexpr, N: tl.constexpr,

@@ -20,7 +20,7 @@ MOST_K = 64
 STAGES = 3  # of the loop over tiles
 
 
-@triton.jit(do_not_specialize=["rows", "candidates", "H"])
+@triton.jit
 def topk_kernel(
     q_ptr, d_ptr, limit_ptr, low_ptr, high_ptr, table_ptr, out_ptr,
     rows, candidates, H, q_b, q_h, q_l, d_b, d_h, d_l,
