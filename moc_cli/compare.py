@@ -176,17 +176,19 @@ def _job(
     steps: int | None, overrides: list[str] | None, out: Path | None, device: str, force: bool,
 ) -> Job:  # fmt: skip
     """What is to be drawn, checked as far as words can be."""
-    from moc.compare.arms import make_arms
-    from moc.compare.draw import Job, seeds_of
+    from moc.compare.arms import check_count, name_arms
+    from moc.compare.draw import Job, check, seeds_of
     from moc.errors import InputError
     from moc.storyboard import load_storyboard
 
-    arms = make_arms(attention, weights)
+    arms = name_arms(attention, weights)
+    if len(arms) > 1:
+        check_count(arms)
     changes, _ = options.story_changes(overrides, mode=mode, steps=steps)
     if "sampling.seed" in changes:
         raise InputError("--set sampling.seed: name the first seed with --seed.")
     board = load_storyboard(sources[0])
-    return Job(
+    job = Job(
         story=board,
         story_path=str(sources[0]),
         arms=tuple(arms),
@@ -196,6 +198,10 @@ def _job(
         device=device,
         force=force,
     )
+    if len(arms) == 1:  # its own mistake is what to mend first
+        check(job)
+        check_count(arms)
+    return job
 
 
 def _drawn(
@@ -259,6 +265,15 @@ def _measure_memory(
         from moc_cli.compare_tables import print_memory
 
         print_memory(console(), report)
+    if not quiet:
+        _say_written(save)
+
+
+def _say_written(*files: Path | None) -> None:
+    """Says which files that were asked for are written."""
+    for path in files:
+        if path is not None:
+            typer.echo(f"wrote {path}", err=True)
 
 
 def _finish(
@@ -288,3 +303,5 @@ def _finish(
         from moc_cli.compare_tables import print_report
 
         print_report(out(), report)
+    if not quiet:
+        _say_written(save, html)

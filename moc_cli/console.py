@@ -10,6 +10,7 @@ import contextlib
 import functools
 import json
 import os
+import re
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
@@ -53,16 +54,23 @@ def tell(console: Console, text: str) -> None:
 
 
 def wrapped(line: str, width: int) -> str:
-    """`line` with line breaks between words so that it fits `width` cells, but for words that don't."""
+    """`line` with line breaks between words so that it fits `width` cells, but for words that don't.
+
+    A number and the percent sign or unit after it stay on one line.
+    """
     from rich.cells import cell_len
 
     lines: list[str] = []
-    for word in line.split():
+    for word in _WORDS.split(" ".join(line.split())):
         if lines and cell_len(f"{lines[-1]} {word}") <= width:
             lines[-1] += f" {word}"
         else:
             lines.append(word)
     return "\n".join(lines)
+
+
+_WORDS = re.compile(r" (?!(?<=\d )(?:%|s|ms|min|h|MB|MiB|GB|GiB)(?![\w/]))")
+"""The spaces at which a line may break."""
 
 
 def print_json(value: Any) -> None:
@@ -116,9 +124,9 @@ class Verb(_Help, TyperCommand):
 
 
 class Verbs(_Help, TyperGroup):
-    """The group of all verbs: a wrong option is said as JSON too where `--json` stands among the words.
+    """The group of all verbs: a wrong option is said like every other mistake, and as JSON too where `--json` is given.
 
-    Options are read before a verb runs, so `guarded` does not see their mistakes; typer prints them on stderr.
+    Options are read before a verb runs, so `guarded` does not see their mistakes; typer would draw a box for them.
     """
 
     def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> Any:
@@ -138,10 +146,34 @@ class Verbs(_Help, TyperGroup):
             yield
         except Exception as error:
             # what typer calls its usage errors differs between versions; `guarded` lets nothing else through
-            say = getattr(error, "format_message", None)
-            if say is not None and "--json" in self._words:
-                print_json({"error": say(), "exit_code": getattr(error, "exit_code", 2)})
-            raise
+            if not hasattr(error, "format_message") or type(error).__name__ == "NoArgsIsHelpError":
+                raise
+            end(usage_sentence(error, self._words), getattr(error, "exit_code", 2), "--json" in self._words)
+
+
+def usage_sentence(error: Any, words: Sequence[str]) -> str:
+    """What typer says of a wrong option, in the words of all other errors: `--steps 0: input should be ...`.
+
+    Args:
+        error: an exception with `format_message`.
+        words: the command line, where the value stands that typer may not repeat.
+    """
+    text = " ".join(error.format_message().split())
+    wrong = re.fullmatch(r"Invalid value for (.+?): (?:Value error, )?(.+)", text)
+    if wrong is None:
+        return _sentence(text)
+    named, why = wrong.groups()
+    names = re.findall(r"'([^']+)'", named) or [named]
+    name = max(names, key=len)
+    given = [value for word, value in zip(words, [*words[1:], ""], strict=True) if word in names]
+    given += [word.split("=", 1)[1] for word in words if "=" in word and word.split("=", 1)[0] in names]
+    value = f" {given[-1]}" if given and not why.startswith((f"'{given[-1]}' ", f"{given[-1]} ")) else ""
+    return f"{name}{value}: {_sentence(why)}"
+
+
+def _sentence(text: str) -> str:
+    """`text` with a small first letter and a full stop, as errors have them."""
+    return text[:1].lower() + text[1:] + ("" if text.endswith((".", "?")) else ".")
 
 
 def explain(error: Exception) -> tuple[str, int]:

@@ -48,6 +48,23 @@ def make_arms(attention: str | None, weights: str | None) -> list[Arm]:
     Raises:
         InputError: an unknown pattern, the same twice, or fewer than two arms.
     """
+    arms = name_arms(attention, weights)
+    check_count(arms)
+    return arms
+
+
+def check_count(arms: Sequence[Arm]) -> None:
+    """Raises InputError where there are too few arms to compare, or too many to look at."""
+    if not 2 <= len(arms) <= MOST_ARMS:
+        raise InputError(f"a comparison needs 2 to {MOST_ARMS} arms, got {len(arms)} ({arms[0].label}).")
+
+
+def name_arms(attention: str | None, weights: str | None) -> list[Arm]:
+    """As `make_arms`, however many there are: a lone arm may have another mistake to tell of first.
+
+    Raises:
+        InputError: an unknown pattern, or the same twice.
+    """
     patterns = [Arm("")] if attention is None and weights else _patterns(DEFAULT if attention is None else attention)
     models = _models(weights) if weights else [Arm("")]
     arms = [
@@ -58,8 +75,6 @@ def make_arms(attention: str | None, weights: str | None) -> list[Arm]:
     double = [label for label, count in Counter(arm.folder.lower() for arm in arms).items() if count > 1]
     if double:
         raise InputError(f"'{double[0]}' is named twice; every arm of a comparison must differ.")
-    if not 2 <= len(arms) <= MOST_ARMS:
-        raise InputError(f"a comparison needs 2 to {MOST_ARMS} arms, got {len(arms)} ({arms[0].label}).")
     return arms
 
 

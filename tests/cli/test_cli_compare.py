@@ -50,6 +50,7 @@ def test_from_story_to_comparison(story: Path, tmp_path: Path) -> None:
     assert names(out)[:2] == ["compare.json", "dense"]
     assert {path.name for path in out.iterdir()} == {"compare.json", "dense", "local", "sheet.png", "side_by_side.mp4"}
     assert "\n  runs/compare-tale/side_by_side.mp4\n" in told.stdout, "whole and alone on its line"
+    assert told.stderr.endswith("wrote t.csv\nwrote page.html\n")
     assert "PSNR, SSIM: agreement with dense, not quality." in told.stdout
     assert "local, seed 7 (2/2) done in" in told.stderr
     assert [row["arm"] for row in csv.DictReader((tmp_path / "t.csv").open())] == ["dense", "local"]
@@ -116,6 +117,10 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path) -> None:
     [
         (["-a", "dense,mooc"], ["no pattern 'mooc'", "did you mean 'moc'"]),
         (["-a", "dense"], ["needs 2 to 24 arms"]),
+        (["-a", "moc:top_k=-1"], ["top_k must be from 0 to 4096, got -1"]),
+        (["--weights", "nope.safetensors"], ["'nope.safetensors' does not exist"]),
+        (["--steps", "0"], ["--steps 0: ", "1"]),
+        (["--seeds", "x"], ["--seeds", "x", "integer"]),
         (["-a", "dense,moc:top_k=x"], ["moc:top_k=x", "must be a whole number"]),
         (["--weights", "a.safetensors,b.safetensors"], ["'a.safetensors' does not exist"]),
         (["--seeds", "0"], ["--seeds must be from 1 to 100, got 0"]),

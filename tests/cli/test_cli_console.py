@@ -10,7 +10,9 @@ from hypothesis import strategies as st
 from rich.cells import cell_len
 from rich.console import Console
 
-from moc_cli.console import tell, wrapped
+from moc_testing import assert_fails, moc_here
+
+from moc_cli.console import tell, usage_sentence, wrapped
 
 
 @settings(max_examples=60, deadline=None)
@@ -31,3 +33,51 @@ def test_commands_are_not_broken(terminal: bool) -> None:
     lines = out.getvalue().splitlines()
     assert lines[-1] == command
     assert lines[:-1] == (wrapped(sentence, 40).splitlines() if terminal else [sentence])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(4, 60), st.integers(0, 999))
+def test_numbers_keep_their_units(width: int, value: int) -> None:
+    lines = wrapped(f"Shots 10 and 11 give each other {value} % and 53 % of their routes, in 12 s of work", width)
+    assert f"{value} %" in lines
+    assert "53 %" in lines
+    assert "12 s" in lines
+    assert wrapped("10 shots", 5) == "10\nshots", "the start of a word is no unit"
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        (["profile", "--top-k", "x"], ["--top-k", "x", "integer"]),
+        (["generate", "story.yaml", "--steps=0"], ["--steps 0: ", "1"]),
+        (["generate", "story.yaml", "--mode", "fast"], ["--mode: 'fast' is not one of 'stream', 'joint'."]),
+        (["generate", "story.yaml", "--stps", "3"], ["no such option: --stps", "--steps"]),
+        (["generate", "story.yaml", "--out"], ["--out", "requires an argument"]),
+        (["generate"], ["missing argument 'STORY.yaml'."]),
+        (["generat"], ["no such command 'generat'"]),
+        (["--nothing"], ["no such option: --nothing"]),
+    ],
+    ids=" ".join,
+)
+def test_mistakes_of_options_are_one_sentence(line: list[str], words: list[str]) -> None:
+    told = moc_here(*line)
+    assert_fails(told, 2, *words)
+    assert len(told.stderr.strip().splitlines()) == 1
+    assert told.stderr.startswith("error: ")
+
+
+@pytest.mark.parametrize(
+    ("text", "words", "said"),
+    [
+        ("Invalid value for '--out' / '-o': File 'x' is a file.", ["-o", "x"], "--out: file 'x' is a file."),
+        ("Invalid value for '-n': 7 is not in the range x<=5.", ["-n", "9", "-n", "7"], "-n: 7 is not in the range"),
+        ("Missing parameter: story", [], "missing parameter: story."),
+        ("No such option: --fooo Did you mean --foo?", ["--fooo"], "no such option: --fooo Did you mean --foo?"),
+    ],
+)
+def test_words_of_other_releases(text: str, words: list[str], said: str) -> None:
+    class Wrong:
+        def format_message(self) -> str:
+            return text
+
+    assert usage_sentence(Wrong(), words).startswith(said)
