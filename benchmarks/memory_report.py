@@ -1,8 +1,9 @@
 """Writes the tables and plots of docs/memory.md from what `memory_runs.py` measured.
 
-    python benchmarks/memory_report.py benchmarks/results/pocket-0.4/memory
+    python benchmarks/memory_report.py benchmarks/results/memory-0.3
 
-A table whose case was not measured says so. Text outside the markers stays as it is.
+The folder `patterns` within it, where there is one, is what `compare_memory.py --out` left. A table whose
+case was not measured says so. Text outside the markers stays as it is.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from memory_patterns import lead_lines, pattern_table, plot_patterns, points, read_patterns
 from memory_tables import (
     Found,
     kappa_by_gap_rows,
@@ -46,8 +48,10 @@ Cases = Mapping[str, Found]
 
 
 def read_cases(folder: Path) -> dict[str, Found]:
-    """Everything measured, by case; `leads` among them."""
-    return {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    """Everything measured, by case; `leads` among them, and `patterns`."""
+    cases = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
+    patterns = read_patterns(folder / "patterns")
+    return cases if patterns is None else {**cases, "patterns": patterns}
 
 
 def goals(cases: Cases) -> str:
@@ -81,11 +85,13 @@ def goals(cases: Cases) -> str:
         verdict = "" if value is None else "met" if value <= 0.05 else "**not met**"
         rows.append(["without routes recall is chance (kappa within 0.05)", said, verdict])
         add("without routes what captions name is right: 90 %", none["named"]["right"], lambda x: x >= 0.9)
-    for k, lead in sorted(cases.get("leads", {}).items()):
+    leads = cases.get("leads") or cases.get("patterns", {}).get("leads", {})
+    for k, lead in sorted(leads.items()):
         low = min((part["low"] for part in lead.values() if part["low"] is not None), default=None)
         if k in ("k1", "k2") and low is not None:
-            said = "; ".join(f"{owner}s {_points(part)}" for owner, part in lead.items())
-            rows.append([f"routes lead random ones at k = {k[1:]}", said, "met" if low > 0 else "**not met**"])
+            said = "; ".join(f"{owner}s {points(part)}" for owner, part in lead.items())
+            few = "" if cases.get("leads") else f" ({cases['patterns']['stories']} stories)"
+            rows.append([f"routes lead random ones at k = {k[1:]}{few}", said, "met" if low > 0 else "**not met**"])
     return markdown(rows)
 
 
@@ -93,13 +99,6 @@ def _worst(found: Found, gap: str) -> tuple[str, float | None]:
     by_name = {n: p["recall_by_gap"].get(gap) for n, p in found["attributes"].items() if "recall_by_gap" in p}
     known = {name: value for name, value in by_name.items() if value is not None}
     return min(known.items(), key=lambda item: item[1]) if known else ("", None)
-
-
-def _points(lead: Mapping[str, float | None]) -> str:
-    value, low, high = (lead[name] for name in ("value", "low", "high"))
-    if value is None or low is None or high is None:
-        return "-"
-    return f"{100 * value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
 
 
 def table_of(case: str) -> Callable[[Cases], str]:
@@ -154,13 +153,16 @@ def changes(cases: Cases) -> str:
                 kappa = part["kappa"]
                 cells += [ranged(part["recall"], part["recall_interval"]), "" if kappa is None else f"{kappa:.2f}"]
             rows.append([label, *cells, percent(found["named"]["right"]), percent(found["sparsity"])])
-    lines = [
-        f"- k = {k[1:]}: routes recall {' and '.join(f'{owner}s {_points(part)}' for owner, part in lead.items())} "
-        "against random ones."
-        for k, lead in sorted(cases.get("leads", {}).items())
-    ]
-    picture = _picture("memory_recall", "Recall by shots since last seen, with routes, without, and with random ones")
-    return "\n\n".join([markdown(rows), *(["\n".join(lines)] if lines else []), picture])
+    lines = lead_lines(cases.get("leads", {}))
+    picture = _picture("memory_recall", "Recall by shots since last seen, by setting")
+    return "\n\n".join([markdown(rows), *([lines] if lines else []), picture])
+
+
+def patterns(cases: Cases) -> str:
+    """The shipped weights under every pattern."""
+    told = cases["patterns"]
+    parts = [pattern_table(told), lead_lines(told["leads"])]
+    return "\n\n".join([*filter(None, parts), _picture("memory_patterns", "Recall, chance and cost by pattern")])
 
 
 def long(cases: Cases) -> str:
@@ -202,7 +204,7 @@ def source(cases: Cases) -> str:
         f"{c['source']['guidance']:g}, {c['experiment']['steps']} steps; {c['source']['device']}, torch "
         f"{c['source']['torch']}."
         for name, c in cases.items()
-        if name != "leads"
+        if name not in ("leads", "patterns")
     }
     return "\n".join(sorted(kinds))
 
@@ -213,6 +215,7 @@ SECTIONS: dict[str, tuple[Callable[[Cases], str], tuple[str, ...]]] = {
     "planted": (table_of("planted"), ("planted",)),
     "free": (free, ("free",)),
     "changes": (changes, ("planted",)),
+    "patterns": (patterns, ("patterns",)),
     "long": (long, ()),
     "cost": (cost, ()),
 }
@@ -237,7 +240,7 @@ def fill(text: str, cases: Cases) -> str:
 
 
 def _any_for(name: str, cases: Cases) -> bool:
-    return bool(set(cases) & (set(LONG) if name in ("long", "cost") else set(cases) - {"leads"}))
+    return bool(set(cases) & (set(LONG) if name in ("long", "cost") else set(cases) - {"leads", "patterns"}))
 
 
 def plots(cases: Cases, out: Path) -> list[Path]:
@@ -252,6 +255,9 @@ def plots(cases: Cases, out: Path) -> list[Path]:
         if runs:
             plot_recall(runs, out / f"{name}.webp")
             made.append(out / f"{name}.webp")
+    if "patterns" in cases:
+        plot_patterns(cases["patterns"], out / "memory_patterns.webp")
+        made.append(out / "memory_patterns.webp")
     streams = [(label.replace("`", ""), cases[case]) for case, label in LONG.items() if case in cases]
     if streams:
         plot_cost(streams, out / "memory_cost.webp")

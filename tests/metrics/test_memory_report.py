@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -130,3 +131,43 @@ def test_a_lead_must_hold_for_people_and_places(scripts: tuple[ModuleType, Modul
     assert table.count("| met |") == 6
     table = scripts[1].goals({"planted": found(), "leads": {"k1": {"character": ahead, "place": behind}}})
     assert table.count("| **not met** |") == 1
+
+
+RESULTS = ROOT / "benchmarks" / "results" / "memory-0.3"
+
+
+def test_the_page_shows_the_results_that_are_kept(scripts: tuple[ModuleType, ModuleType]) -> None:
+    text = (ROOT / "docs" / "memory.md").read_text()
+    assert scripts[1].fill(text, scripts[1].read_cases(RESULTS)) == text
+
+
+def test_patterns_with_arms_missing(scripts: tuple[ModuleType, ModuleType], tmp_path: Path) -> None:
+    folder = tmp_path / "patterns"
+    folder.mkdir()
+    assert scripts[1].read_cases(tmp_path) == {}
+    for name in ("moc", "random", "moc-top_k=2"):
+        for kind in ("json", "csv.gz"):
+            shutil.copyfile(RESULTS / "patterns" / f"{name}.{kind}", folder / f"{name}.{kind}")
+    told = json.loads((RESULTS / "patterns" / "compare.json").read_text())
+    told["arms"] = [arm for arm in told["arms"] if arm["label"] in ("moc", "random", "moc:top_k=2")]
+    (folder / "compare.json").write_text(json.dumps(told))
+    cases = scripts[1].read_cases(tmp_path)
+    assert set(cases["patterns"]["leads"]) == {"k5"}, "one arm alone is no pair"
+    one, other = (next(a["values"] for a in told["arms"] if a["label"] == name) for name in ("moc", "random"))
+    for owner, whose in (("character", "people"), ("place", "places")):
+        lead = cases["patterns"]["leads"]["k5"][owner]
+        assert lead["value"] == pytest.approx(one[f"recall_{whose}"] - other[f"recall_{whose}"])
+        assert lead["low"] < lead["value"] < lead["high"]
+    text = scripts[1].patterns(cases)
+    assert "| `moc:top_k=2` | 31.8% (29.3 to 34.2) | 14.8% |" in text
+    assert "- k = 5: routes recall characters +11.5 points" in text
+    made = scripts[1].plots(cases, tmp_path)
+    assert [path.name for path in made] == ["memory_patterns.webp"]
+    assert made[0].read_bytes()[8:12] == b"WEBP"
+
+
+def test_leads_of_fewer_stories_say_so(scripts: tuple[ModuleType, ModuleType]) -> None:
+    ahead = {"value": 0.1, "low": 0.05, "high": 0.2}
+    patterns = {"stories": 128, "leads": {"k1": {"character": ahead, "place": ahead}}}
+    table = scripts[1].goals({"planted": found(), "patterns": patterns})
+    assert "random ones at k = 1 (128 stories) | characters +10.0 points" in table

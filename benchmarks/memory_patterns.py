@@ -1,0 +1,111 @@
+"""The part of docs/memory.md on patterns: what `compare_memory.py` measured, as a table, leads and a picture.
+
+`memory_report.py` looks for it in the folder `patterns` of its results: `compare.json`, and the readings of the arms as
+`ARM.csv` or `ARM.csv.gz`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from arms_plot import Arm, Point, write_plot
+from memory_tables import markdown, percent, ranged
+
+from moc.metrics.memory import OPEN, TABLES, estimate_dict, recall_difference
+
+Found = Mapping[str, Any]
+OWNERS = {"people": "character", "places": "place"}
+CHANCE_PAIRS = {
+    "k1": ("moc:top_k=1", "random:top_k=1"), "k2": ("moc:top_k=2", "random:top_k=2"), "k5": ("moc", "random"),
+}  # fmt: skip
+"""Which arm is held against which, by k, on the same stories."""
+
+
+def read_patterns(folder: Path) -> dict[str, Any] | None:
+    """`compare.json` with `leads`, recall beyond that of random routes by k and owner; None where there is none."""
+    import pandas as pd
+
+    if not (folder / "compare.json").is_file():
+        return None
+    told: dict[str, Any] = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
+    told["leads"] = {}
+    for k, pair in CHANCE_PAIRS.items():
+        stems = [folder / label.replace(":", "-") for label in pair]
+        files = [p for stem in stems for p in (Path(f"{stem}.csv"), Path(f"{stem}.csv.gz")) if p.is_file()]
+        numbers = [Path(f"{stem}.json") for stem in stems]
+        if len(files) != len(pair) or not all(path.is_file() for path in numbers):
+            continue
+        counts = {json.loads(path.read_text(encoding="utf-8"))["stories"] for path in numbers}
+        if len(counts) == 1:
+            one, other = (pd.read_csv(path) for path in files)
+            told["stories"] = counts.pop()
+            told["leads"][k] = {
+                owner: estimate_dict(recall_difference(one, other, TABLES[0], names, stories=told["stories"]))
+                for owner, names in OPEN.items()
+            }
+    return told
+
+
+def points(lead: Mapping[str, float | None]) -> str:
+    """A difference in points with its interval."""
+    value, low, high = (lead[name] for name in ("value", "low", "high"))
+    if value is None or low is None or high is None:
+        return "-"
+    return f"{100 * value:+.1f} points ({100 * low:+.1f} to {100 * high:+.1f})"
+
+
+def lead_lines(leads: Mapping[str, Mapping[str, Any]]) -> str:
+    """One line a k: routes against random ones."""
+    return "\n".join(
+        f"- k = {k[1:]}: routes recall {' and '.join(f'{owner}s {points(part)}' for owner, part in lead.items())} "
+        "against random ones."
+        for k, lead in sorted(leads.items())
+    )
+
+
+def pattern_table(told: Found) -> str:
+    """One row an arm: recall beside chance, what is named, cost, and the difference from the reference."""
+    reference = told["reference"]
+    heads = [cell for whose in OWNERS for cell in (f"recall of {whose}", "by chance")]
+    rows = [["pattern", *heads, *(f"{whose}, against {reference}" for whose in OWNERS), "named right", "sparsity",
+             "GFLOP of attention"]]  # fmt: skip
+    for arm in told["arms"]:
+        values, intervals = arm["values"], arm["intervals"]
+
+        def cell(key: str, values: Found = values, intervals: Found = intervals) -> str:
+            return ranged(values[key], intervals.get(key) or (None, None))
+
+        cells = [part for whose in OWNERS for part in (cell(f"recall_{whose}"), percent(values[f"chance_{whose}"]))]
+        held = arm["against_reference"] or {}
+        apart = [held.get(f"recall_{whose}") for whose in OWNERS]
+        cells += ["" if one is None else _apart(one) for one in apart]
+        cells += [cell("named"), percent(values["sparsity"]), f"{values['attention_gflop']:.0f}"]
+        rows.append([f"`{arm['label']}`", *cells])
+    return markdown(rows)
+
+
+def _apart(told: Found) -> str:
+    said = f"{100 * told['mean']:+.1f}"
+    return said if told["interval"] is None else f"{said} ({' to '.join(f'{100 * x:+.1f}' for x in told['interval'])})"
+
+
+def plot_patterns(told: Found, path: Path) -> None:
+    """Draw recall with its interval beside chance, and cost, one row an arm, as WebP."""
+    from PIL import Image
+
+    arms = []
+    for arm in told["arms"]:
+        values, found = arm["values"], {}
+        for whose in OWNERS:
+            low_high = arm["intervals"].get(f"recall_{whose}")
+            known = None if low_high is None else (low_high[0], low_high[1])
+            found[f"recall of {whose}"] = Point(values[f"recall_{whose}"], known, values[f"chance_{whose}"])
+        arms.append(Arm(arm["label"], found, values["attention_gflop"]))
+    png = path.with_suffix(".png")
+    write_plot(arms, png, title=told["title"], cost="GFLOP of attention a story, one pass")
+    with Image.open(png) as picture:
+        picture.convert("RGB").save(path, lossless=True)
+    png.unlink()
