@@ -30,9 +30,8 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
-from memory_tables import markdown
+from route_quality_tables import AXES, RELATIONS, joined, tables
 from torch import Tensor
 
 from moc.attention import attend
@@ -58,8 +57,6 @@ ENOUGH = 0.1
 DRAWN = 64
 """Stories to take from: how many are drawn decides which."""
 SCORES = ("mean", "content", "parts", "best token", "spread", "mass")
-AXES = ("content", "shot", "frame", "row", "column")
-RELATIONS = ("same place", "same character", "both", "neither")
 
 
 def chunk_score(
@@ -216,7 +213,7 @@ class LastShot:
         return attention
 
     def parted(self, q_HLD: Tensor, k_HLD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Of one twin: unscaled logits [H, Q, N, P] of the past, video queries [H, Q, D] and the past's keys [H, N, P, D]."""
+        """Of one twin: unscaled logits [H, Q, N, P] of the past, video queries [H, Q, D], its keys [H, N, P, D]."""
         queries, keys = q_HLD[:, self.text :], k_HLD[:, self.tokens]
         shape = (len(self.past), -1)
         return (queries @ keys.mT).unflatten(2, shape), queries, keys.unflatten(1, shape)
@@ -346,7 +343,7 @@ def arms(shot: LastShot) -> dict[str, Callable[..., Tensor]]:
         **{f"mean, k = {wide}": shot.configured(CONFIG.replace(top_k=wide)) for wide in (k, *WIDE)},
         "dense": shot.configured(CONFIG.replace(pattern="dense")),
     }
-    return found | {f"{name}, k = {k}": shot.by_scores(name) for name in ("content", "one each", "spread", "mass")}
+    return found | {f"{name}, k = {k}": shot.by_scores(name) for name in (*SCORES[1:], "one each")}
 
 
 @torch.no_grad()
@@ -375,36 +372,6 @@ def measure_story(model: PocketDiT, story: StoryBatch, args: argparse.Namespace,
     return {"mass": mass, "carried": carried, "base": base}
 
 
-def interval(per_story: np.ndarray, weights: np.ndarray | None = None) -> list[float]:
-    """Mean over stories, or sum by sum of weights, with its 95 % bootstrap interval: value, low, high."""
-    weights = np.ones_like(per_story) if weights is None else weights
-    drawn = np.random.default_rng(0).integers(0, len(per_story), (2000, len(per_story)))
-    means = per_story[drawn].sum(1) / weights[drawn].sum(1).clip(1e-12)
-    return [float(per_story.sum() / weights.sum().clip(1e-12)), *map(float, np.quantile(means, (0.025, 0.975)))]
-
-
-def summary(told: dict[str, Any]) -> dict[str, Any]:
-    """Means over stories, layers and heads with intervals over stories; by timestep, and by layer over all of them."""
-    stories = told["per_story"]
-    found: dict[str, Any] = {"mass": {}, "by_time": {}, "by_layer": {}, "by_head": {}, "carried": {}, "base": {}}
-    for name in stories[0]["mass"]:
-        table = np.array([one["mass"][name] for one in stories])  # [stories, times, layers, heads]
-        found["mass"][name] = interval(table.mean((1, 2, 3)))
-        for kind, axes in (("by_time", (0, 2, 3)), ("by_layer", (0, 1, 3)), ("by_head", (0, 1))):
-            found[kind][name] = table.mean(axes).round(4).tolist()
-    for name in stories[0]["carried"]:
-        found["carried"][name] = [
-            {
-                owner: interval(*np.array([one["carried"][name][i][owner] for one in stories]).T)
-                for owner in stories[0]["carried"][name][i]
-            }
-            for i in range(len(told["carried_times"]))
-        ]
-    for name in RELATIONS:
-        found["base"][name] = interval(np.array([one["base"][name] for one in stories]))
-    return found
-
-
 def parser() -> argparse.ArgumentParser:
     """The options."""
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -419,58 +386,6 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--weights", type=Path, default=SHIPPED)
     found.add_argument("--tables", action="store_true", help="measure nothing")
     return found
-
-
-def tables(told: dict[str, Any]) -> str:
-    """Markdown: what predictions carry, what choices cover, where mass and routes go, layer by layer."""
-    found = summary(told)
-
-    def cell(value: Sequence[float]) -> str:
-        return f"{100 * value[0]:.1f} ({100 * value[1]:.1f} to {100 * value[2]:.1f})"
-
-    times = told["carried_times"]
-    heads = [f"{owner}, t = {t:g}" for t in times for owner in ("people", "places")]
-    rows = [["choice", *heads, "mass covered", "largest found"]]
-    mass, names = found["mass"], list(found["carried"])
-    names += [name[9:] for name in mass if name.startswith("covered: ") and name[9:] not in names]
-    for name in names:
-        by_time = found["carried"].get(name)
-        cells = [cell(part[owner]) for part in by_time or [] for owner in ("people", "places")] or [""] * len(heads)
-        kept = [cell(mass[f"{what}: {name}"]) if f"{what}: {name}" in mass else "" for what in ("covered", "found")]
-        rows.append([name, *cells, *kept])
-    where = [["shots", "share of them", "of the mass", "of the routes"]]
-    where += [
-        [name, cell(found["base"][name]), cell(mass[f"mass: {name}"]), cell(mass[f"routes: {name}"])]
-        for name in RELATIONS
-    ]
-    frame, before = "frame of the same number", "shot before"
-    chances = {frame: 1 / told["latent_frames"], before: 1 / (told["shots"] - 1)}
-    where += [
-        [name, f"{100 * chance:.1f}", cell(mass[f"mass: {name}"]), cell(mass[f"routes: {name}"])]
-        for name, chance in chances.items()
-    ]
-    shown = ["mass on the past", "look back", "chunks that share it", "mass: shots reached", "routes: shots reached",
-             *(f"variance: {axis}" for axis in AXES), f"covered: mean, k = {CONFIG.top_k}",
-             f"covered: mass, k = {CONFIG.top_k}"]  # fmt: skip
-    layers = [["", "all", *(f"layer {i + 1}" for i in range(len(found["by_layer"][shown[0]])))]]
-    layers += [[name, *(f"{x:.2f}" for x in (mass[name][0], *found["by_layer"][name]))] for name in shown]
-    steps = [["", *(f"t = {t:g}" for t in told["times"])]]
-    steps += [[name, *(f"{x:.2f}" for x in found["by_time"][name])] for name in shown]
-    return "\n\n".join(markdown(part) for part in (rows, where, layers, steps))
-
-
-def joined(files: Sequence[Path]) -> dict[str, Any]:
-    """What several processes measured, as one measurement.
-
-    Raises:
-        ValueError: they differ in more than their stories, or two hold the same one.
-    """
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in files]
-    same = [{name: value for name, value in one.items() if name not in ("stories", "per_story")} for one in told]
-    numbers = [number for one in told for number in one["stories"]]
-    if any(one != same[0] for one in same) or len(set(numbers)) < len(numbers):
-        raise ValueError("these files were measured with different settings, or hold the same stories")
-    return {**told[0], "stories": numbers, "per_story": [story for one in told for story in one["per_story"]]}
 
 
 def main() -> None:
