@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Sequence
 from pathlib import Path
@@ -68,12 +69,16 @@ def carried_table(told: dict[str, Any]) -> str:
 
 
 def covered_table(mass: dict[str, np.ndarray]) -> str:
-    """One row a choice: the share of mass it covers, and how often it finds the chunk with most."""
-    rows = [["choice", "mass covered", "largest found"]]
+    """One row a choice: the share of mass it covers, over heads and over all mass, and whether it finds the largest."""
+    past = mass["mass on the past"]
+    looking = mass[f"found: {BEST}"]  # 1 in heads that look back, 0 in others: the exact choice finds it always
+    rows = [["choice", "mass covered, mean of heads", "of all mass", "largest found"]]
     for name in mass:
         if name.startswith("covered: "):
             choice = name.removeprefix("covered: ")
-            rows.append([choice, *(percent(over_stories(mass[f"{what}: {choice}"])) for what in ("covered", "found"))])
+            by_mass = interval((mass[name] * past).mean((1, 2, 3)), past.mean((1, 2, 3)))
+            hits = interval(mass[f"found: {choice}"].mean((1, 2, 3)), looking.mean((1, 2, 3)))
+            rows.append([choice, *map(percent, (over_stories(mass[name]), by_mass, hits))])
     return markdown(rows)
 
 
@@ -91,14 +96,15 @@ def where_table(told: dict[str, Any], mass: dict[str, np.ndarray]) -> str:
 
 
 def layers_table(told: dict[str, Any], mass: dict[str, np.ndarray]) -> str:
-    """One row a number: its mean, and by layer and by timestep."""
+    """One row a number: its mean over heads, that by their mass on the past, and by layer and by timestep."""
     shown = ["mass on the past", "look back", "chunks that share it", "mass: shots reached", "routes: shots reached",
              *(f"variance: {axis}" for axis in AXES), f"covered: {USUAL}", f"covered: {BEST}"]  # fmt: skip
     layers = mass[shown[0]].shape[2]
-    rows = [["", "all", *(f"layer {i + 1}" for i in range(layers)), *(f"t = {t:g}" for t in told["times"])]]
+    past = mass["mass on the past"]
+    rows = [["", "mean", "by mass", *(f"layer {i + 1}" for i in range(layers)), *(f"t = {t:g}" for t in told["times"])]]
     for name in shown:
         table = mass[name]
-        values = [table.mean(), *table.mean((0, 1, 3)), *table.mean((0, 2, 3))]
+        values = [table.mean(), (table * past).sum() / past.sum(), *table.mean((0, 1, 3)), *table.mean((0, 2, 3))]
         rows.append([name, *(f"{x:.2f}" for x in values)])
     return markdown(rows)
 
@@ -111,12 +117,13 @@ def tables(told: dict[str, Any]) -> str:
 
 
 def joined(files: Sequence[Path]) -> dict[str, Any]:
-    """What several processes measured, as one measurement.
+    """What several processes measured, as one measurement; files may be gzipped.
 
     Raises:
         ValueError: they differ in more than their stories, or two hold the same one.
     """
-    told = [json.loads(path.read_text(encoding="utf-8")) for path in files]
+    read = [path.read_bytes() for path in files]
+    told = [json.loads(gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data) for data in read]
     same = [{name: value for name, value in one.items() if name not in ("stories", "per_story")} for one in told]
     numbers = [number for one in told for number in one["stories"]]
     if any(one != same[0] for one in same) or len(set(numbers)) < len(numbers):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sys
 from pathlib import Path
@@ -139,7 +140,9 @@ def test_measure_join_and_tell(
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     call(one, *small, "--stories", 2)
     call(two, *small, "--stories", 1, "--first", 2)
-    text = call(one, two, "--tables")
+    packed = tmp_path / "two.json.gz"
+    packed.write_bytes(gzip.compress(two.read_bytes()))
+    text = call(one, packed, "--tables")
     assert text.startswith("3 stories\n")
     for word in ("| no routes | 0.0 (0.0 to 0.0) |", "| dense |", "| shot before | 50.0 |", "| variance: frame |"):
         assert word in text
