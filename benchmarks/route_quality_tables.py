@@ -22,7 +22,7 @@ DRAWS = 2000
 Range = Sequence[float]  # value, low, high
 
 
-def interval(parts: np.ndarray, wholes: np.ndarray | None = None, less: np.ndarray | None = None) -> list[float]:
+def interval(parts: np.ndarray, wholes: np.ndarray | None = None, *, less: np.ndarray | None = None) -> list[float]:
     """Sum by sum over stories with its interval: value, low, high.
 
     Args:
@@ -63,7 +63,10 @@ def carried_table(told: dict[str, Any]) -> str:
     rows = [["choice", *heads, *(f"{head}, against {USUAL}" for head in heads)]]
     for name in stories[0]["carried"]:
         cells = [percent(interval(*sums(name, *at))) for at in places]
-        apart = [percent(interval(*sums(name, *at), less=sums(USUAL, *at)[0]), "+") for at in places]
+        apart = []
+        for at in places:
+            parts, wholes = sums(name, *at)
+            apart.append(percent(interval(parts, wholes, less=sums(USUAL, *at)[0]), "+"))
         rows.append([name, *cells, *(apart if name != USUAL else [""] * len(places))])
     return markdown(rows)
 
