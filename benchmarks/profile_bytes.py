@@ -115,14 +115,13 @@ def counting(settings: Settings, part: str, start: Callable[[], object], stop: C
 
 
 def counted(settings: Settings, device: str) -> dict[str, float]:
-    """Bytes of each part by the model, and of the routed part if its queries came from the cache after the first."""
+    """Bytes of each part by the model."""
     layout, size = settings.layout(max(settings.shots)), settings.geometry
     counts = count(layout, settings.config)
     itemsize = 2 if device == "cuda" else 4
-    moved = traffic(counts, size.head_dim, itemsize=itemsize, heads=size.heads)
-    parts = moved.parts()
-    again = (counts.links - counts.video_tokens) * size.heads * size.head_dim * itemsize
-    return {**parts, "routed, queries once": parts["routed"] - max(0, again), "dense": moved.dense}
+    chip = timing.chip(torch.device(device))
+    moved = traffic(counts, size.head_dim, itemsize=itemsize, heads=size.heads, chip=chip)
+    return {**moved.parts(), "dense": moved.dense}
 
 
 def by_ncu(case: str) -> dict[str, float]:
@@ -224,7 +223,7 @@ def table(case: str, model: Mapping[str, float], way: str, found: Mapping[str, f
     lines = [f"\n{case}: MB counted, MB by {way}, counted / measured"]
     model, found = ({**parts, "all": sum(parts.get(part, 0.0) for part in BYTE_PARTS)} for parts in (model, found))
     for name, value in model.items():
-        seen = found.get(name.partition(",")[0], 0.0)
+        seen = found.get(name, 0.0)
         ratio = f"{value / seen:8.2f}" if seen else f"{'-':>8}"
         lines.append(f"  {name:<22}{value / 1e6:12.1f}{seen / 1e6:12.1f}{ratio}")
     return "\n".join(lines)

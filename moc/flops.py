@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 FLOPS_PER_PAIR = 4  # times d: Q K^T and P V
 FLOPS_PER_PAIR_BACKWARD = 10  # times d: Q K^T again, dP = dO V^T, dV = P^T dO, dQ = dS K, dK = dS^T Q
 FLOPS_PER_SCORE = 2  # times d
+QUERY_TILE = 128  # queries that a multiprocessor works on at once in dense attention
+LINKS_SORTED_AT_ONCE = 1024  # as `SORTED_AT_ONCE` of moc.attention.triton.plan, which needs triton
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,7 @@ class Counts:
         scored: (query, chunk) pairs that are scored.
         backward_pairs: pairs of a token with its own and earlier shots and the global text: all that a stream, which
             can't look ahead, could ever attend.
-        mandatory_keys: keys that the mandatory part reads, summed over its groups of queries.
+        mandatory_groups: queries and keys of each group of the mandatory part, whose queries share their keys.
     """
 
     tokens: int
@@ -64,7 +66,7 @@ class Counts:
     links: int
     scored: int
     backward_pairs: int
-    mandatory_keys: int
+    mandatory_groups: tuple[tuple[int, int], ...]
 
     @property
     def pairs(self) -> float:
@@ -156,7 +158,8 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
         raise ValueError("the layout must hold at least one token, got 0")
     videos = [layout.video_range(number) for number in layout.shot_numbers]
     starts = [layout.token_range(number)[0] for number in layout.shot_numbers]
-    text_pairs = own_pairs = fixed_pairs = keys = 0
+    text_pairs = own_pairs = fixed_pairs = 0
+    groups = []
     for group in mandatory(layout, config, (0, layout.length), torch.device("cpu")).groups:
         rows = group.q_stop - group.q_start
         place = bisect_right(starts, group.q_start) - 1
@@ -165,7 +168,7 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
         text_pairs += rows * (group.num_keys - video)
         own_pairs += rows * own
         fixed_pairs += rows * (video - own)
-        keys += group.num_keys
+        groups.append((rows, group.num_keys))
     routed, links, scored = routed_of(layout, config)
     ends = [(layout.global_text, layout.global_text)]
     ends += [(b - a, b) for a, b in (layout.token_range(number) for number in layout.shot_numbers)]
@@ -179,7 +182,7 @@ def count(layout: TokenLayout, config: MoCConfig) -> Counts:
         links=links,
         scored=scored,
         backward_pairs=sum(rows * end for rows, end in ends),
-        mandatory_keys=keys,
+        mandatory_groups=tuple(groups),
     )
 
 
@@ -260,11 +263,33 @@ def flops(counts: Counts, head_dim: int, *, heads: int = 1, layers: int = 1, bac
 
 
 @dataclass(frozen=True)
-class Traffic:
-    """Bytes that each part must move between memory and chip: its inputs read once, its results written once.
+class Chip:
+    """What decides which bytes come from the cache; by default an H200, so that counts need no device.
 
-    A lower bound: keys that a kernel reads once more for every tile of queries are taken to come from the cache.
+    Attributes:
+        l2_bytes: size of the L2 cache; infinite where every byte is to be read once, the least that must move.
+        multiprocessors: how many tiles of `QUERY_TILE` queries dense attention works on at once.
     """
+
+    l2_bytes: float = 50e6
+    multiprocessors: int = 132
+
+    @property
+    def kept(self) -> float:
+        """Bytes of one tensor that stay: half of L2, since what else is read and written passes through it, too."""
+        return self.l2_bytes / 2
+
+    def rounds(self, queries: int, key_bytes: float) -> float:
+        """How often dense attention fetches keys and values: once, or for every wave of tiles where they don't stay."""
+        return 1.0 if key_bytes <= self.kept else max(1.0, queries / (QUERY_TILE * self.multiprocessors))
+
+
+H200 = Chip()
+
+
+@dataclass(frozen=True)
+class Traffic:
+    """Bytes that each part moves between memory and chip: inputs, results, and what the cache is too small to keep."""
 
     pool: float
     route: float
@@ -284,36 +309,51 @@ class Traffic:
         return {name: value for name, value in asdict(self).items() if name != "dense"}
 
 
-def traffic(counts: Counts, head_dim: int, *, itemsize: int, heads: int = 1, layers: int = 1) -> Traffic:
+def traffic(
+    counts: Counts, head_dim: int, *, itemsize: int, heads: int = 1, layers: int = 1, chip: Chip = H200
+) -> Traffic:
     """Bytes of one forward pass.
 
     With r = d x `itemsize` bytes a token, per head and layer:
 
         pool    reads the keys, writes a descriptor a chunk                              (L + C) r
         route   reads video queries and descriptors, writes an index a link              (V + C) r + 4 n
-        plan    reads the indices to count and again to sort them, writes their order    12 n
+        plan    reads the indices, writes their order; for each block of 1,024 links
+                and each chunk a count, a start and a sum                                8 n + 12 C ceil(n / 1024)
         own     reads queries and every group's keys and values, text included;
                 writes outputs and a log-sum-exp a row                                   L r + 2 K r + L (r + 4)
-        routed  reads a query row and its place a link, all video keys and values;
-                writes a row and a log-sum-exp a link                                    n (2 r + 8) + 2 V r
+        routed  reads the links' query rows and places, all video keys and values;
+                writes a row and a log-sum-exp a link                                    m r + n (r + 8) + 2 V r
         merge   reads those, the indices and the own result; writes the output           n (r + 8) + 2 L (r + 4)
-        dense   reads queries, keys, values; writes outputs and log-sum-exps             3 L r + L (r + 4)
+        dense   reads queries, keys, values; writes outputs and log-sum-exps             L r + 2 w L r + L (r + 4)
 
-    L tokens, V video tokens, C chunks, n links, K keys summed over the groups of the own part. The routed part's query
-    rows are counted once a link although neighbouring links share them: which of them the cache still holds depends on
-    the routes.
+    L tokens, V video tokens, C chunks, n links; `chip.kept` bytes of a tensor stay in L2. Three numbers depend on that:
+
+    - m, query rows of the routed part. The first read of each of min(n, V) rows misses. Links are worked on chunk after
+      chunk, so a row comes back when most others of its head have passed by, and is still there with the probability
+      kept / (V r): m = min(n, V) + (n - min(n, V)) max(0, 1 - kept / (V r)).
+    - w, rounds of dense attention over keys and values. Tiles of 128 queries, one a multiprocessor, go through the keys
+      side by side, and share them. Where 2 L r > kept, the next wave of tiles finds them gone:
+      w = L / (128 x multiprocessors), at least 1; otherwise w = 1.
+    - K, keys summed over the groups of the own part, each times its w by its own queries and keys.
+
+    What lies between two kernels of the plan (links sorted within a block) is taken to stay. Against the counters of an
+    H200, every part is within 20 % (docs/profile.md).
     """
     times = heads * layers
     row, lse = head_dim * itemsize, 4
     length, video, chunks, links = counts.tokens, counts.video_tokens, counts.chunks, counts.links
     routes = counts.links > 0
     result = length * (row + lse)
+    first = min(links, video)
+    gone = max(0.0, 1 - chip.kept / (video * row)) if routes else 0.0
+    own_keys = sum(keys * chip.rounds(rows, 2 * keys * row) for rows, keys in counts.mandatory_groups)
     return Traffic(
         pool=times * routes * (length + chunks) * row,
         route=times * routes * ((video + chunks) * row + links * 4),
-        plan=times * links * 12,
-        own=times * (length * row + 2 * counts.mandatory_keys * row + result),
-        routed=times * (routes * 2 * video * row + links * (2 * row + lse + 4)),
+        plan=times * (links * 8 + 12 * chunks * -(-links // LINKS_SORTED_AT_ONCE)),
+        own=times * (length * row + 2 * own_keys * row + result),
+        routed=times * (routes * 2 * video * row + (first + (links - first) * gone) * row + links * (row + lse + 4)),
         merge=times * routes * (links * (row + lse + 4) + 2 * result),
-        dense=times * (3 * length * row + result),
+        dense=times * (length * row + 2 * length * row * chip.rounds(length, 2 * length * row) + result),
     )

@@ -13,7 +13,8 @@ from moc.attention.reference import mandatory_mask, routed_mask
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, block_flops_per_token, pass_flops, patch_flops_per_token
 from moc.candidates import candidates_of, video_chunks
-from moc.flops import count, flops, routed_pairs_of, traffic
+from moc.flops import LINKS_SORTED_AT_ONCE, Chip, count, flops, routed_pairs_of, traffic
+from moc.profile import base_settings, make_settings
 from moc.profile.columns import BYTE_PARTS, FLOP_PARTS
 
 
@@ -144,12 +145,54 @@ def test_traffic_tensor_by_tensor() -> None:
     row, result, links = 256, 5400 * 260, 2 * 3600  # shots 2 and 3 pick two chunks each
     assert moved.pool == (5400 + 18) * row
     assert moved.route == (5400 + 18) * row + 4 * links
-    assert moved.plan == 12 * links
+    assert moved.plan == 8 * links + 12 * 18 * 8  # 7,200 links are 8 blocks of at most 1,024
     assert moved.own == 3 * 5400 * row + result
-    assert moved.routed == 2 * 5400 * row + links * (2 * row + 8)
+    assert moved.routed == 3 * 5400 * row + links * (row + 8)  # a row read once stays in the cache
     assert moved.merge == links * (row + 8) + 2 * result
     assert tuple(moved.parts()) == BYTE_PARTS
     assert moved.total == sum(moved.parts().values())
+
+
+# preset, shots, heads -> MB by Nsight Compute on an H200, benchmarks/results/profile-h200/bytes.txt
+COUNTERS = {
+    ("paper-multi-shot", 8, 22_500, 3): {
+        "pool": 140.7, "route": 154.5, "plan": 25.6, "own": 628.7, "routed": 1244.9, "merge": 901.0, "dense": 3414.6,
+    },
+    ("paper-single-shot", 1, 6_240, 24): {
+        "pool": 39.5, "route": 40.1, "plan": 4.1, "own": 144.4, "routed": 216.1, "merge": 189.6, "dense": 146.4,
+    },
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", COUNTERS)
+def test_traffic_against_the_counters_of_a_device(case: tuple[str, int, int, int]) -> None:
+    preset, shots, tokens, heads = case
+    config = base_settings(preset, None, None).config
+    settings = make_settings(base_settings(preset, None, None), shots=str(shots), tokens_per_shot=tokens, heads=heads)
+    moved = traffic(count(settings.layout(shots), config), 128, itemsize=2, heads=heads)
+    seen = COUNTERS[case]
+    found = {**moved.parts(), "dense": moved.dense}
+    ratios = {name: found[name] / 1e6 / seen[name] for name in seen}
+    assert all(0.8 <= ratio <= 1.2 for ratio in ratios.values()), ratios
+    assert moved.total / 1e6 == pytest.approx(sum(seen[name] for name in BYTE_PARTS), rel=0.2)
+
+
+def test_traffic_of_an_endless_cache_reads_once() -> None:
+    counts = count(story(8), MoCConfig.preset("paper-multi-shot"))
+    least, small = (traffic(counts, 128, itemsize=2, chip=Chip(size)) for size in (float("inf"), 1e6))
+    row, length = 256, 180_000
+    assert least.dense == length * (4 * row + 4)
+    assert least.routed == 3 * length * row + counts.links * (row + 8)
+    waves = length / (128 * 132)
+    assert small.dense == pytest.approx(length * (2 * row + 4) + 2 * waves * length * row)
+    assert small.own > least.own  # a shot's keys, 11.5 MB, stay in the one and not in the other
+    assert least.routed < small.routed < 2 * length * row + counts.links * (2 * row + 8)
+    assert (small.pool, small.route, small.plan, small.merge) == (least.pool, least.route, least.plan, least.merge)
+
+
+def test_plan_sorts_as_many_links_at_once() -> None:
+    plan = pytest.importorskip("moc.attention.triton.plan")
+    assert plan.SORTED_AT_ONCE == LINKS_SORTED_AT_ONCE
 
 
 def test_pocket_forecast_agrees() -> None:

@@ -133,6 +133,7 @@ class Bench:
         moved = traffic(
             count(layout, self.settings.config), size.head_dim,
             itemsize=self.dtype.itemsize, heads=size.heads, layers=size.layers,
+            chip=timing.chip(self.device),
         )  # fmt: skip
         work = {**parts, "own": parts["text"] + parts["own"]}
         row["roofline_moc_ms"] = 1e3 * sum(self._least(work.get(name, 0.0), b) for name, b in moved.parts().items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import platform
 import statistics
 import time
@@ -19,6 +20,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from moc.flops import Chip
 
 BUDGET_S = 2.0
 LEAST, MOST = 3, 20
@@ -166,6 +169,14 @@ def measure_peaks(device: torch.device, dtype: torch.dtype) -> Peaks:
     return Peaks(2 * size**3 / product.least_ms * 1e3, 2 * len(source) / copy.least_ms * 1e3)
 
 
+def chip(device: torch.device) -> Chip:
+    """Cache and multiprocessors of a GPU; elsewhere a cache without end, so that bytes are the least."""
+    if device.type != "cuda":
+        return Chip(math.inf)
+    properties = torch.cuda.get_device_properties(device)
+    return Chip(float(properties.L2_cache_size), properties.multi_processor_count)
+
+
 def machine(device: torch.device) -> dict[str, Any]:
     """What was measured on, as plain data."""
     told: dict[str, Any] = {
@@ -181,6 +192,7 @@ def machine(device: torch.device) -> dict[str, Any]:
             "name": properties.name,
             "memory_mib": properties.total_memory // MIB,
             "multiprocessors": properties.multi_processor_count,
+            "l2_bytes": properties.L2_cache_size,
             "cuda": torch.version.cuda,
             "triton": _version("triton"),
         }
