@@ -6,8 +6,7 @@ Three ways to know, the first that works is taken: `ncu` (Nsight Compute, where 
 `cupti` (counters through torch's profiler, where it was built with them), and `time`, which is no count: the time of a
 part times the rate of a large copy is the most that it can have moved. A part that is bound by memory, such as pool,
 plan and merge, comes close to that; own and routed are bound by products and stay below. Dense attention is counted,
-too: its keys fit into no cache when a stream is long, so it moves more than the least. Needs torch alone; whatever
-fails is said, and the rest goes on.
+too. Needs torch alone; whatever fails is said, and the rest goes on.
 """
 
 from __future__ import annotations

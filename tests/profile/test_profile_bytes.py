@@ -50,7 +50,10 @@ def test_every_part_opens_its_window(script: ModuleType) -> None:
         assert sum(said) == 0
 
 
-def test_queries_read_once_are_fewer_bytes(script: ModuleType) -> None:
+def test_table_sets_each_part_beside_the_device(script: ModuleType) -> None:
     parts = script.counted(script.settings_of("one_shot", "cpu"), "cpu")
-    assert 0 < parts["routed, queries once"] < parts["routed"]
-    assert "all" in script.table("one_shot", parts, "time", {"routed": 1.0})
+    assert tuple(parts) == script.COUNTED
+    lines = script.table("one_shot", parts, "time", {"routed": parts["routed"] / 2}).splitlines()
+    seen = {line.split()[0]: line.split()[-1] for line in lines if line.startswith("  ")}
+    assert seen.keys() == {*script.COUNTED, "all"}
+    assert (seen["routed"], seen["pool"]) == ("2.00", "-")
