@@ -3,6 +3,8 @@
     moc route-map storyboards/cafe_to_river.yaml --no-causal --out runs/cafe_mask
     moc generate storyboards/cafe_to_river.yaml --out runs/cafe
     python docs/make_route_images.py mask runs/cafe_mask       # docs/images/route_map_mask.webp, route_map_sheets.webp
+    moc route-map storyboards/cafe_to_river.yaml --no-causal --set model=WEIGHTS --out runs/cafe_tuned
+    python docs/make_route_images.py tuned runs/cafe_tuned     # route_map_tuned.webp, route_map_tuned_sheets.webp
     python docs/make_route_images.py page runs/cafe 11:8:34,14 # docs/images/route_map_page.webp; needs playwright
     python docs/make_route_images.py pairs runs/*              # the strongest pairs that choose each other
 
@@ -37,20 +39,20 @@ def save(image: Image.Image, name: str, quality: int = 80) -> None:
     print(f"{path.name}: {image.width}x{image.height}, {path.stat().st_size / 1000:.0f} kB")
 
 
-def mask(folder: Path) -> None:
+def mask(folder: Path, name_of_maps: str, name_of_sheets: str) -> None:
     """The two maps and contact sheets of a story, without the causal mask and with it."""
     names = ("not causal", "causal")
     places = [folder / name.replace(" ", "-") for name in names]
     reports = [(name, analyse(load(place))) for name, place in zip(names, places, strict=True)]
     with tempfile.TemporaryDirectory() as scratch:
         draw(reports, Path(scratch) / "map.png")
-        save(Image.open(Path(scratch) / "map.png").convert("RGB"), "route_map_mask")
+        save(Image.open(Path(scratch) / "map.png").convert("RGB"), name_of_maps)
     sheets = [Image.open(place / "contact_sheet.png").convert("RGB") for place in places]
     sheets = [sheet.resize((SHEET_WIDTH, round(SHEET_WIDTH * sheet.height / sheet.width))) for sheet in sheets]
     both = Image.new("RGB", (2 * SHEET_WIDTH, max(sheet.height for sheet in sheets)), sheets[0].getpixel((0, 0)))
     for n, sheet in enumerate(sheets):
         both.paste(sheet, (n * SHEET_WIDTH, 0))
-    save(both, "route_map_sheets")
+    save(both, name_of_sheets)
     for name, report in reports:
         print("", name, *report.sentences(), sep="\n")
 
@@ -110,11 +112,13 @@ def main() -> None:
     """Draws what was asked for."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--browser")
-    parser.add_argument("what", choices=("mask", "page", "pairs"))
+    parser.add_argument("what", choices=("mask", "tuned", "page", "pairs"))
     parser.add_argument("arguments", nargs="+", metavar="RUN", help="a run or several; with page, a place after it")
     args = parser.parse_args()
     if args.what == "mask":
-        mask(Path(args.arguments[0]))
+        mask(Path(args.arguments[0]), "route_map_mask", "route_map_sheets")
+    elif args.what == "tuned":
+        mask(Path(args.arguments[0]), "route_map_tuned", "route_map_tuned_sheets")
     elif args.what == "page":
         page(Path(args.arguments[0]), args.arguments[1], args.browser)
     else:

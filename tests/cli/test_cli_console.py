@@ -7,10 +7,9 @@ import io
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from moc_testing import assert_fails, moc_here
 from rich.cells import cell_len
 from rich.console import Console
-
-from moc_testing import assert_fails, moc_here
 
 from moc_cli.console import tell, usage_sentence, wrapped
 
@@ -69,7 +68,7 @@ def test_mistakes_of_options_are_one_sentence(line: list[str], words: list[str])
 @pytest.mark.parametrize(
     ("text", "words", "said"),
     [
-        ("Invalid value for '--out' / '-o': File 'x' is a file.", ["-o", "x"], "--out: file 'x' is a file."),
+        ("Invalid value for '--out' / '-o': Not a folder.", ["-o", "x"], "--out x: not a folder."),
         ("Invalid value for '-n': 7 is not in the range x<=5.", ["-n", "9", "-n", "7"], "-n: 7 is not in the range"),
         ("Missing parameter: story", [], "missing parameter: story."),
         ("No such option: --fooo Did you mean --foo?", ["--fooo"], "no such option: --fooo Did you mean --foo?"),
