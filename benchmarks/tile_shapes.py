@@ -172,7 +172,7 @@ def _backward(row: str, bench: Bench, indices: Tensor, own: Any, scale: float) -
     links, longest = indices.shape[-1], tiles.longest_chunk(layout)
     shared = tiles.shared_memory(q.device)
     own_out, own_lse = flash.mandatory_forward(q, k, v, own, scale)
-    out, lse, made = routed.merged_forward(q, k, v, (own_out, own_lse), indices, layout, scale)
+    out, lse, made = routed.merged_forward(q, k, v, own_out, own_lse, indices, layout, scale)
     dout = torch.randn(q.shape, device=q.device, generator=torch.Generator(q.device).manual_seed(1)).to(q.dtype)
     delta, nothing = routed.delta_of(out, dout, None), torch.zeros_like(q)
     tables: Any = (tiles.backward_tiles, tiles.key_gradient_tiles)

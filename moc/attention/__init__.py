@@ -100,35 +100,10 @@ def attend(
     indices = None if routing is None else routing.indices
     settings = q_range, scale, backend, deterministic
     if isinstance(layout, TokenLayout):
-        out, lse = _attend_or_trace(q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings)
+        out, lse = _attend(q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings)
     else:
-        out, lse = ragged_batch.attend_each(
-            _attend_or_trace, q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings
-        )
+        out, lse = ragged_batch.attend_each(_attend, q_BHLD, k_BHLD, v_BHLD, layout, indices, config, *settings)
     return (out, lse) if return_lse else out
-
-
-def _attend_or_trace(
-    q: Tensor,
-    k: Tensor,
-    v: Tensor,
-    layout: TokenLayout,
-    indices: Tensor | None,
-    config: MoCConfig,
-    q_range: tuple[int, int] | None,
-    scale: float | None,
-    backend: Backend,
-    deterministic: bool,
-) -> tuple[Tensor, Tensor]:
-    """Output and LSE, as an operator where somebody looks at operators."""
-    settings = config, q_range, scale, backend, deterministic
-    if not traced(q):
-        return _attend(q, k, v, layout, indices, *settings)
-    if backend == "reference":  # plain torch under a mask, which any tracer follows
-        mask = ops.allowed(q, k, v, layout, indices, config, q_range)
-        with torch.autocast(q.device.type, enabled=False):
-            return attend_allowed(q, k, v, mask, scale)
-    return ops.attend(q, k, v, layout, indices, *settings)
 
 
 def _attend(
@@ -143,6 +118,13 @@ def _attend(
     backend: str,
     deterministic: bool,
 ) -> tuple[Tensor, Tensor]:
+    """Output and LSE for one layout, as an operator where somebody looks at operators."""
+    if traced(q):
+        if backend != "reference":
+            return ops.attend(q, k, v, layout, indices, config, q_range, scale, backend, deterministic)
+        mask = ops.allowed(q, k, v, layout, indices, config, q_range)  # plain torch, which any tracer follows
+        with torch.autocast(q.device.type, enabled=False):
+            return attend_allowed(q, k, v, mask, scale)
     rows = resolve_range(layout, q_range)
     checks.check(q, k, v, layout, indices, config, rows)
     kernel = checks.kernel_for(backend, q, layout, config, rows, checks.wants_gradients(q, k, v))

@@ -110,7 +110,7 @@ def forward(
     out, lse = flash.mandatory_forward(q, k, v, _own(q, call), call.scale)
     if indices is None:
         return out, lse.contiguous(), None
-    out, lse, plans = routed.merged_forward(q, k, v, (out, lse), indices, call.layout, call.scale, keep=keep_plans)
+    out, lse, plans = routed.merged_forward(q, k, v, out, lse, indices, call.layout, call.scale, keep=keep_plans)
     return out, lse, plans if keep_plans else None
 
 
@@ -139,13 +139,14 @@ def backward(
     dout = torch.zeros_like(out) if dout is None else dout
     layout, scale = call.layout, call.scale
     with torch.autocast("cuda", enabled=False), deterministic_algorithms(call.deterministic):
-        if indices is not None and plans is not None:
+        if indices is not None:
+            assert plans is not None  # or the links' gradients would be missing without a word
             delta = delta_of(out, dout, dlse)
             dk, dv = key_gradients(q, k, v, dout, lse, delta, indices.shape[-1], plans, layout, scale)
         else:
             dk, dv = (torch.zeros(x.shape, dtype=torch.float32, device=x.device) for x in (k, v))
         dq = _own_backward(q, k, v, dout, out, lse, dlse, call, dk, dv)
-        if indices is not None and plans is not None:
+        if indices is not None and plans is not None:  # both or neither, as said above
             dq = dq_with_links(q, k, v, dout, lse, delta, dq, indices, plans, layout, scale)
     return dq.to(q.dtype), dk.to(k.dtype), dv.to(v.dtype)
 

@@ -73,7 +73,8 @@ def merged_forward(
     q: Tensor,
     k: Tensor,
     v: Tensor,
-    own: tuple[Tensor, Tensor],
+    own_out: Tensor,
+    own_lse: Tensor,
     indices: Tensor,
     layout: TokenLayout,
     scale: float,
@@ -84,7 +85,7 @@ def merged_forward(
 
     Args:
         q: [B, H, Lq, D]; k, v: [B, H, L, D].
-        own: [B, H, Lq, D] output of the own part and [B, H, Lq] its natural-log LSE, float32, -inf for none.
+        own_out: [B, H, Lq, D] output of the own part; own_lse: [B, H, Lq] its natural-log LSE, float32, -inf for none.
         indices: [B, H, Lq, W] int32 routes.
         keep: whether the plans will be asked for; they take 4 bytes a link.
 
@@ -92,7 +93,8 @@ def merged_forward(
         [B, H, Lq, D] output in q's dtype and strides, [B, H, Lq] float32 LSE, and the plans for the backward pass.
     """
     batch, heads, rows, width = q.shape
-    q, k, v = (_last_contiguous(x) for x in (q, k, v))
+    q, k, v, own_out = (_last_contiguous(x) for x in (q, k, v, own_out))
+    own_lse = own_lse.contiguous()
     out = torch.empty_like(q)
     lse = torch.empty(batch, heads, rows, dtype=torch.float32, device=q.device)
     shape = tiles.forward_tiles(tiles.longest_chunk(layout), width, q.dtype, tiles.shared_memory(q.device))
@@ -102,8 +104,7 @@ def merged_forward(
         plan = make_plan(chosen, layout.num_chunks, shape.links)
         outs, lses = links_forward(q[part], k[part], v[part], plan, chosen.shape[-1], layout, scale, shape)
         piece = lse[part]  # whole heads of one batch row, or whole batch rows: contiguous
-        own_out, own_lse = _last_contiguous(own[0][part]), own[1][part].contiguous()
-        merge(outs, lses, chosen, layout.num_chunks, own_out, own_lse, out[part], piece)
+        merge(outs, lses, chosen, layout.num_chunks, own_out[part], own_lse[part].contiguous(), out[part], piece)
         if keep:
             plans.append((part, plan))
     return out, lse, Plans(tuple(plans))

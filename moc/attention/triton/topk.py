@@ -27,6 +27,7 @@ def topk_kernel(
     K: tl.constexpr, KEPT: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr,
     UPCAST: tl.constexpr, HAS_TABLE: tl.constexpr,
 ):  # fmt: skip
+    """The K best candidates of M rows of one head, best first; arguments as `top_chunks_fused` has them."""
     nowhere: tl.constexpr = 2147483647
     bh = tl.program_id(1).to(tl.int64)
     b, h = bh // H, bh % H

@@ -208,7 +208,7 @@ def test_rows_whose_own_part_is_empty() -> None:
     gone = torch.zeros(layout.length, dtype=torch.bool)
     gone[::3] = True
     own_out[:, :, gone], own_lse[:, :, gone] = torch.nan, -torch.inf
-    out, lse, _ = routed.merged_forward(q, k, v, (own_out, own_lse), indices, layout, 0.25)
+    out, lse, _ = routed.merged_forward(q, k, v, own_out, own_lse, indices, layout, 0.25)
     mask = torch.zeros(1, 1, layout.length, layout.length, dtype=torch.bool)
     mask |= mandatory_mask(layout, CONFIG, 0, layout.length) & ~gone[:, None]
     mask |= routed_mask(layout, indices)
@@ -252,7 +252,7 @@ def test_every_key_gradient_is_written() -> None:
     indices = torch.full((1, 1, layout.length, 1), -1, dtype=torch.int32)
     indices[0, 0, 60:70] = 3
     own_out, own_lse = attend_reference(q, k, v, layout, None, CONFIG, (0, layout.length))
-    out, lse, plan = routed.merged_forward(q, k, v, (own_out, own_lse), indices, layout, 0.25)
+    out, lse, plan = routed.merged_forward(q, k, v, own_out, own_lse, indices, layout, 0.25)
     delta = routed.delta_of(out, torch.ones_like(out), None)
     torch.testing.assert_close(delta, out.sum(-1))
     dk, dv = routed.key_gradients(q, k, v, torch.ones_like(out), lse, delta, 1, plan, layout, 0.25)
