@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from story_cases import STORY
 
 from moc.storyboard import (
     Storyboard,
@@ -27,24 +28,6 @@ from moc.storyboard import (
 )
 from moc.storyboard.model import SECTIONS, SHOT_KEYS, STORY_KEYS, Shot
 from moc.storyboard.yaml_source import parse_yaml
-
-STORY = """\
-version: 1
-title: Cafe to river
-global_prompt: An autumn afternoon in a small town, warm film look.
-characters:
-  mira: a woman with short red hair and a yellow raincoat
-  leo: a waiter
-scenes:
-  cafe: a corner cafe with fogged windows
-negative_prompt: blurry, subtitles
-video: {fps: 8}
-sampling: {seed: 7, mode: stream}
-attention: {preset: pocket, top_k: 5}
-shots:
-  - {id: wide, scene: cafe, duration: 8s, prompt: "{mira} stirs her coffee by the window", camera: wide}
-  - {id: river, duration: 1.5s, prompt: "{mira} looks at her phone on the riverbank", cut: no, seed: 3}
-"""
 
 
 def lines(text: str, source: str = "story.yaml") -> list[str]:
@@ -371,54 +354,6 @@ def test_a_file_that_may_not_be_read(monkeypatch: pytest.MonkeyPatch, error: OSE
     with pytest.raises(StoryboardError) as caught:
         load_storyboard("story.yaml")
     assert str(caught.value) == f"story.yaml: {report}"
-
-
-def test_overrides_are_read_like_the_file() -> None:
-    story = parse_storyboard(STORY)
-    changed = story.overridden(
-        {
-            "attention.top_k": "3",
-            "title": "no",
-            "shots.river.duration": "4s",
-            "shots.1.camera": "null",
-            "shots.2.cut": "yes",
-            "characters.mira": "a man",
-            "characters.zoe": "a girl",
-            "sampling.steps": "8",
-        }
-    )
-    assert changed.attention.top_k == 3
-    assert (changed.title, changed.sampling.steps) == ("no", 8)
-    assert (changed.shots[1].duration, changed.shots[0].camera, changed.shots[1].cut) == (4.0, None, True)
-    assert list(changed.characters.items()) == [("mira", "a man"), ("leo", "a waiter"), ("zoe", "a girl")]
-    assert story == parse_storyboard(STORY)
-    assert story.overridden({}) == story
-
-
-@pytest.mark.parametrize(
-    ("key", "value", "report"),
-    [
-        ("attention.top_k", "x", "attention: top_k must be a whole number, got x"),
-        ("attention.topk", "3", "unknown key 'topk', did you mean 'top_k'?"),
-        ("atention.top_k", "3", "unknown key 'atention', did you mean 'attention'?"),
-        ("attention", "3", "attention holds several values; name one, such as attention.preset"),
-        ("shots", "3", "shots holds several values; name one, such as shots.1.duration"),
-        ("shots.1", "3", "name a value of the shot, such as shots.1.duration"),
-        ("shots.rivr.duration", "3", "no shot 'rivr', did you mean 'river'?"),
-        ("shots.3.duration", "3", "no shot '3'; known: wide, river"),
-        ("shots.1.durration", "3", "unknown key 'durration', did you mean 'duration'?"),
-        ("title.x", "3", "title is a single value and has no part 'x'"),
-        ("shots.1.prompt", "{moira}", "shot 1 (wide): unknown character '{moira}' in the prompt, did you mean 'mira'?"),
-        ("video.width", "97", "video: width must be even, got 97; 96 or 98 would do"),
-        ("title", "\udcff", "story: title holds the character U+DCFF, which is not text"),
-        ("", "1", "unknown key ''; known: version, title, global_prompt, characters, scenes, negative_prompt, model, "
-         "video, sampling, attention, shots"),
-    ],
-)  # fmt: skip
-def test_wrong_overrides_name_their_key(key: str, value: str, report: str) -> None:
-    with pytest.raises(StoryboardError) as caught:
-        parse_storyboard(STORY).overridden({key: value})
-    assert str(caught.value) == f"--set {key}: {report}"
 
 
 def test_prompts_in_the_form_of_the_paper() -> None:

@@ -12,10 +12,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+from moc_rendering import go
 from moc_testing import bytes_of, names, story_data, write_story
 
 from moc.errors import InputError, MocError
-from moc.run import Outcome, Request, RunFolder, plan_story, render, story_of_run
+from moc.run import Request, RunFolder, plan_story, story_of_run
 from moc.storyboard import load_storyboard
 
 
@@ -35,10 +36,6 @@ def story(finished: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def out(finished: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(finished / "run", tmp_path / "run"))
-
-
-def go(story: Path, out: Path, **options: Any) -> Outcome:
-    return render(Request(load_storyboard(story), str(story), out, **options))
 
 
 def edit(path: Path, change: Callable[[Any], Any]) -> None:

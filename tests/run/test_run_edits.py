@@ -22,11 +22,6 @@ from moc.run.edits import parse_forget, reads
 from moc.storyboard import load_storyboard
 
 
-@pytest.fixture
-def story(tmp_path: Path) -> Path:
-    return write_story(tmp_path / "tale.yaml")
-
-
 @pytest.fixture(scope="module")
 def lender(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A finished run of the same story with another seed; nothing may change it."""
