@@ -27,6 +27,11 @@ ATTENTION_SETTINGS = (
 """What it may choose of `MoCConfig` besides what belongs to a stage."""
 
 
+def looks_back_alone(moc: MoCConfig) -> bool:
+    """Whether no row reaches a later shot under these settings, nor a chunk of its own shot by a route."""
+    return moc.causal and moc.intra == "shot" and moc.text_links == "own"
+
+
 @dataclass(frozen=True)
 class Stage:
     """One stretch of training.
@@ -89,6 +94,10 @@ class TrainConfig:
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
+        noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls and places of figures
+            are decided.
+        recognition: weight of the loss that teaches queries to find what they show in earlier shots
+            (`moc.training.recognition`), 0 for none; for shots that look back alone.
         omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
             caption leaves out.
         pattern, causal, intra, window_chunks, text_links: attention, as in `MoCConfig`; chunk and k are the stage's.
@@ -129,6 +138,8 @@ class TrainConfig:
     drop_routes: float = 0.1
     drop_text: float = 0.05
     guidance: float = 1.0
+    noisiest: float = 0.0
+    recognition: float = 0.0
     omit: float = 0.1
     pattern: str = "moc"
     causal: bool = True
@@ -154,10 +165,11 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (*shares, "omit", "drop_off_max"):
+        for name in (*shares, "noisiest", "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
+        _within("recognition", self.recognition, 0)
         _within("t_mean", self.t_mean, -math.inf)
         if self.clean_history + self.near_clean_history > 1 + 1e-9:
             raise ValueError(
@@ -176,7 +188,12 @@ class TrainConfig:
                     f"stages[{number}].stories = {stage.stories} must be a multiple of micro_stories = "
                     f"{self.micro_of(stage)}"
                 )
-            self.attention(stage)  # shows mistakes now
+            moc = self.attention(stage)  # shows mistakes now
+            if self.recognition and not looks_back_alone(moc):
+                raise ValueError(
+                    f"recognition = {self.recognition} needs shots that look back alone: causal: true, intra: shot and "
+                    "text_links: own"
+                )
 
     def attention(self, stage: Stage) -> MoCConfig:
         """The attention of a stage.

@@ -32,9 +32,11 @@ from moc.backbones.pocket.positions import rotation_table, rotations, stream_pos
 from moc.config import ChunkTokens, MoCConfig
 from moc.layout import Shot, TokenLayout
 from moc.routing import route
-from moc.training.config import Stage, TrainConfig
+from moc.training.config import Stage, TrainConfig, looks_back_alone
+from moc.training.recognition import Recognition, owners
 
 TYPICAL_SHARE = 0.24  # of a shot's pixels belong to figures: the mean over 512 shots of the sampler
+NOISIEST = 0.95  # from this timestep on, sampling decides large areas and where figures are
 MAX_TRAINED_SHOT = 64  # shot indices are offset at random so that streams up to here are in distribution
 
 
@@ -55,6 +57,7 @@ class Piece:
         t: `[B, N]`. weight: `[B, S]` loss weight of each of those shots, 0 for a clean one. importance: of each number
             of `target`, mean 1.
         cos, sin: rotations of the stream. drop_routes: `[B]` bool, on the CPU.
+        owner: `[B, S, V]` of `recognition.owners`, if that loss is asked for.
         first_row: index of the piece's first story in the global batch (keys the routing draws).
     """
 
@@ -69,6 +72,7 @@ class Piece:
     sin: Tensor
     drop_routes: Tensor
     first_row: int
+    owner: Tensor | None = None
 
 
 @lru_cache(maxsize=64)
@@ -80,15 +84,10 @@ def story_layout(shots: int, latent_frames: int, chunk_tokens: int | str, model:
     )
 
 
-def lies_twice(moc: MoCConfig) -> bool:
-    """Whether no row reaches a later shot under these settings, nor a chunk of its own shot by a route."""
-    return moc.causal and moc.intra == "shot" and moc.text_links == "own"
-
-
 @lru_cache(maxsize=16)
 def stream_layout(shots: int, latent_frames: int, moc: MoCConfig, model: PocketConfig) -> TokenLayout:
     """Layout of a training stream of `shots` shots, as the pattern wants it."""
-    if not lies_twice(moc):
+    if not looks_back_alone(moc):
         return fitted(story_layout(shots, latent_frames, moc.chunk_tokens, model), moc)
     twice = story_layout(2 * shots - 1, latent_frames, moc.chunk_tokens, model)
     return fitted(twice.with_history([*range(shots - 1), *range(shots)]), moc)
@@ -150,13 +149,17 @@ def make_piece(
 
     noise = draw_noise((batch, shots), frames, model, generator=generator, device=device)
     t = draw_timesteps((batch, shots), config, generator)
+    if config.noisiest:
+        own = torch.Generator(device=device).manual_seed(key(config.seed, "noisiest", step, piece))
+        chosen, high = torch.rand((2, batch, shots), generator=own, device=device)
+        t = torch.where(chosen < config.noisiest, NOISIEST + (1 - NOISIEST) * high, t)
     mode = torch.rand(batch, 1, generator=generator, device=device)
     joint = mode >= config.clean_history + config.near_clean_history
     t = torch.where(joint, t[:, :1], t)
     nearly = 0.08 * torch.rand(batch, shots, generator=generator, device=device)
     t_history = torch.where(joint, t, torch.where(mode < config.clean_history, torch.zeros_like(t), nearly))
 
-    twice = lies_twice(config.attention(stage))
+    twice = looks_back_alone(config.attention(stage))
     if twice:
         # history has noise of its own unless all shots are denoised jointly, where both copies are the same thing
         other = noise.roll(1, 0)
@@ -193,6 +196,7 @@ def make_piece(
         sin=sin,
         drop_routes=torch.rand(batch, generator=host) < config.drop_routes,
         first_row=piece * batch,
+        owner=owners(stories, rendered.masks, model) if config.recognition else None,
     )
 
 
@@ -209,6 +213,12 @@ class RoutedAttention:
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
         self.dropped = piece.drop_routes.to(piece.t.device)
+        self.recognition: Recognition | None = None
+        if piece.owner is not None:
+            device = piece.owner.device
+            draws = torch.Generator(device=device).manual_seed(key(config.seed, "recognition", step, piece.first_row))
+            text = (model.global_tokens, model.caption_tokens)
+            self.recognition = Recognition(piece.owner, text, stage.latent_frames, model.layers, draws)
         self.split: tuple[Tensor, Tensor, Tensor] | None = None
         if is_fixed(self.moc) and bool(piece.drop_routes.any()):
             kept, dropped = (~piece.drop_routes).nonzero().flatten(), piece.drop_routes.nonzero().flatten()
@@ -216,6 +226,8 @@ class RoutedAttention:
             self.split = (kept.to(piece.t.device), dropped.to(piece.t.device), back.to(piece.t.device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        if self.recognition is not None:
+            self.recognition.see(layer, q, k)
         if self.single:
             return attend(q, k, v, self.layout, None, self.moc)
         if is_fixed(self.moc):

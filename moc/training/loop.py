@@ -25,18 +25,21 @@ from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
 from moc.training.optimizer import make_optimizers
 
-LOG_COLUMNS = ("step", "stage", "loss", "loss_x", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib")
+LOG_COLUMNS = (
+    "step", "stage", "loss", "loss_x", "recognition", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib",
+)  # fmt: skip
 
 
 class Network(nn.Module):
-    """The loss as a module, so that DistributedDataParallel sees one forward pass."""
+    """The losses as a module, so that DistributedDataParallel sees one forward pass."""
 
     def __init__(self, model: PocketDiT) -> None:
         super().__init__()
         self.model = model
 
-    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor]:
-        """Velocity-weighted loss of the piece and the unweighted x-prediction error of its noisy shots (both means)."""
+    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor, Tensor]:
+        """Velocity-weighted loss of the piece, the unweighted x-prediction error of its noisy shots (both means), and
+        the loss of recognition, zero where it isn't asked for."""
         shots = piece.weight.shape[1]
         predicted = self.model(
             piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
@@ -45,7 +48,9 @@ class Network(nn.Module):
         square = (predicted.float() - piece.target).square()
         weighted = (square * piece.importance).mean(dim=(2, 3)) * piece.weight
         noisy = piece.weight > 0
-        return weighted.mean(), (square.detach().mean(dim=(2, 3)) * noisy).sum() / noisy.sum()
+        error = (square.detach().mean(dim=(2, 3)) * noisy).sum() / noisy.sum()
+        found = attention.recognition.loss() if attention.recognition is not None else torch.zeros_like(error)
+        return weighted.mean(), error, found
 
 
 class Trainer:
@@ -114,7 +119,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        totals = torch.zeros(2, device=self.device)
+        totals = torch.zeros(3, device=self.device)
         for position, number in enumerate(mine):
             last = position == len(mine) - 1
             wait = isinstance(self.network, DistributedDataParallel) and not last
@@ -128,7 +133,7 @@ class Trainer:
             optimizer.zero_grad(set_to_none=True)
         self._average()
         self.step += 1
-        self._latest = torch.stack([totals[0] / pieces, totals[1] / pieces, norm.to(totals.device)])
+        self._latest = torch.cat([totals / pieces, norm.to(totals.device)[None]])
         return {"stage": index, "lr": lr, "stories": stage.stories}
 
     def _piece_gradients(self, stage: Stage, number: int, scale: float) -> Tensor:
@@ -136,9 +141,9 @@ class Trainer:
         attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
         amp = self.config.bf16 and self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
-            loss, error = self.network(piece, attention)
-        (loss * scale).backward()
-        return torch.stack([loss.detach(), error])
+            loss, error, found = self.network(piece, attention)
+        ((loss + self.config.recognition * found) * scale).backward()
+        return torch.stack([loss, error, found]).detach()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -217,7 +222,7 @@ class Trainer:
             stories += int(info["stories"])
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
-                loss, error, norm = self._latest.tolist()  # waits for the device
+                loss, error, found, norm = self._latest.tolist()  # waits for the device
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise FloatingPointError(
                         f"at step {self.step} the loss is {loss} and the norm of the gradients {norm}; "
@@ -230,8 +235,8 @@ class Trainer:
                         dict(
                             zip(
                                 LOG_COLUMNS,
-                                (self.step, info["stage"], loss, error, norm, info["lr"], stories / (now - window),
-                                 now - window, memory),
+                                (self.step, info["stage"], loss, error, found, norm, info["lr"],
+                                 stories / (now - window), now - window, memory),
                                 strict=True,
                             )
                         )

@@ -22,8 +22,8 @@ from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
 from moc.patterns import PATTERNS
 from moc.training import checkpoint, data, samples
-from moc.training.config import Stage, TrainConfig, parse
-from moc.training.data import RoutedAttention, lies_twice, make_piece, stream_layout
+from moc.training.config import Stage, TrainConfig, looks_back_alone, parse
+from moc.training.data import RoutedAttention, make_piece, stream_layout
 from moc.training.loop import Trainer
 from moc.training.run import train
 
@@ -183,9 +183,9 @@ def test_gradients_flow_through_what_a_pattern_attends(tmp_path: Path) -> None:
 
 def test_stories_lie_twice_where_nothing_looks_ahead() -> None:
     pocket = MoCConfig.preset("pocket")
-    assert lies_twice(pocket)
+    assert looks_back_alone(pocket)
     for changes in ({"causal": False}, {"pattern": "moc-no-causal"}, {"intra": "chunk"}, {"text_links": "all"}):
-        assert not lies_twice(pocket.replace(**changes)), changes
+        assert not looks_back_alone(pocket.replace(**changes)), changes
         assert stream_layout(3, 1, pocket.replace(**changes), SIZE).num_shots == 3
     assert stream_layout(3, 1, pocket, SIZE).num_shots == 5
     uniform = pocket.replace(pattern="moc-uniform")
