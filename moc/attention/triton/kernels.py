@@ -103,6 +103,43 @@ def forward_kernel(
 
 
 @triton.jit
+def blocks_forward_kernel(
+    q_ptr, k_blocks, v_blocks, out_ptr, lse_ptr, slots, edges, tile_edges, tile_group, bounds,
+    q_b, q_h, q_l, k_batch, k_head, k_column, v_batch, v_head, v_column, groups, C, H, LQ, scale,
+    W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, M: tl.constexpr, N: tl.constexpr, UPCAST: tl.constexpr,
+    NEGATE: tl.constexpr,
+):  # fmt: skip
+    """`forward_kernel` with keys and values by the copy engine, in blocks of N; see `descriptors.Blocks`."""
+    b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
+    if real:
+        d = tl.arange(0, DP)
+        q = _rows_of(q_ptr, b, h, q_b, q_h, q_l, row, d, D, ok, UPCAST)
+        if NEGATE:
+            q = -q
+        start, stop = tl.load(bounds + c).to(tl.int32), tl.load(bounds + c + 1).to(tl.int32)
+        whole = start + (stop - start) // N * N
+        k_row, v_row = (b * k_batch + h * k_head).to(tl.int32), (b * v_batch + h * v_head).to(tl.int32)
+        k_at, v_at = (h * k_column).to(tl.int32), (h * v_column).to(tl.int32)
+        most = tl.full((M,), float("-inf"), tl.float32)
+        total = tl.zeros((M,), tl.float32)
+        acc = tl.zeros((M, DP), tl.float32)
+        nth = tl.arange(0, N)
+        for n in range(start, whole, N):
+            k, v = k_blocks.load([k_row + n, k_at]), v_blocks.load([v_row + n, v_at])
+            if UPCAST:
+                k, v = k.to(tl.float32), v.to(tl.float32)
+            most, total, acc = _absorb(q, k, v, nth < N, scale, most, total, acc, False)
+        if whole < stop:
+            there = whole + nth < stop
+            k, v = k_blocks.load([k_row + whole, k_at]), v_blocks.load([v_row + whole, v_at])
+            v = tl.where(there[:, None], v, 0.0)  # the block reaches into the next chunk, where anything may stand
+            if UPCAST:
+                k, v = k.to(tl.float32), v.to(tl.float32)
+            most, total, acc = _absorb(q, k, v, there, scale, most, total, acc, True)
+        _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D, DP)
+
+
+@triton.jit
 def _store_links(out_ptr, lse_ptr, slot, ok, d, most, total, acc, D: tl.constexpr, DP: tl.constexpr):
     wide = ok[:, None] if D == DP else ok[:, None] & (d[None, :] < D)
     at = slot[:, None].to(tl.int64) * D + d[None, :]

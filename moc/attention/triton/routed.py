@@ -15,6 +15,7 @@ import triton
 from torch import Tensor
 
 from moc.attention.triton import kernels, tiles
+from moc.attention.triton.descriptors import blocks_of
 from moc.attention.triton.launching import LOG2E, launch_shape, strides, upcast, widths
 from moc.attention.triton.plan import Plan, cut, make_plan
 from moc.attention.triton.tiles import Tiles
@@ -122,15 +123,26 @@ def links_forward(
 ) -> tuple[Tensor, Tensor]:
     """Attention of every link to its chunk alone: [P, D] outputs in q's dtype and [P] float32 LSE, at its slot.
 
-    Slots without a link are not written. `shape.links` must be the plan's tile.
+    Slots without a link are not written. `shape.links` must be the plan's tile. Where the shape asks for blocks and
+    `k` or `v` lies so that the copy engine can't fetch them, the links go in the tiles that pointers take.
     """
     batch, heads, rows, width = q.shape
     part = torch.empty(batch * heads * rows * links, width, dtype=q.dtype, device=q.device)
     part_lse = torch.empty(len(part), dtype=torch.float32, device=q.device)
+    tile_edges, tile_group = plan.tile_edges, plan.tile_group
+    keys = [blocks_of(x, shape.N) for x in (k, v)] if shape.blocks else []
     kernel = kernels.short_forward_kernel if shape.span else kernels.forward_kernel
-    kernel[(len(plan.tile_group),)](
-        q, k, v, part, part_lse, plan.slots, plan.edges, plan.tile_edges, plan.tile_group,
-        layout.to(q.device).chunk_bounds, *strides(q, k, v), batch * heads * layout.num_chunks,
+    sources, steps = [k, v], strides(k, v)
+    described = [x for x in keys if x is not None]
+    if len(described) == 2:
+        kernel = kernels.blocks_forward_kernel
+        sources, steps = [x.descriptor for x in described], [step for x in described for step in x.steps]
+    elif shape.blocks:
+        shape = tiles.by_pointers(tiles.longest_chunk(layout))
+        tile_edges, tile_group = cut(plan.edges, len(part), shape.M)
+    kernel[(len(tile_group),)](
+        q, *sources, part, part_lse, plan.slots, plan.edges, tile_edges, tile_group,
+        layout.to(q.device).chunk_bounds, *strides(q), *steps, batch * heads * layout.num_chunks,
         *([shape.span] if shape.span else []), layout.num_chunks, heads, rows, abs(scale) * LOG2E,
         W=links, **widths(q), UPCAST=upcast(q), NEGATE=scale < 0, **launch_shape(shape),
     )  # fmt: skip

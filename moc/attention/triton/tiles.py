@@ -20,6 +20,9 @@ LONG = 512
 SPAN = 1024
 """Links that pass by keys that stay: enough to pay for loading them, few enough to split a hot chunk over the card."""
 
+ROOM_WITH_ENGINE = 200 * 1024
+"""Bytes of shared memory a program beyond which a card is a Hopper or a server Blackwell."""
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -29,6 +32,7 @@ class Tiles:
         M, N: links and keys a tile.
         num_warps, num_stages: warps of a program, stages of its loop.
         span: links that pass by the keys of one chunk, which stay; 0 where keys pass by the links of one tile.
+        blocks: whether keys come in blocks by the card's copy engine, where they lie so that it can fetch them.
     """
 
     M: int
@@ -36,6 +40,7 @@ class Tiles:
     num_warps: int = 4
     num_stages: int = 2
     span: int = 0
+    blocks: bool = False
 
     @property
     def links(self) -> int:
@@ -63,7 +68,11 @@ def shared_memory(device: torch.device) -> int:
 
 
 def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) -> Tiles:
-    """Shape of the forward pass: the keys of short chunks stay where the card has room for them."""
+    """Shape of the forward pass: the keys of short chunks stay where the card has room for them.
+
+    Cards with more than `ROOM_WITH_ENGINE` have a copy engine, which needs no registers for addresses: twice as many
+    links a tile, and so half the traffic of keys.
+    """
     keys = keys_per_tile(longest)
     if head_dim > 128:
         return Tiles(64, min(keys, 32))  # twice as many keys take more than the 99 KiB of smaller cards
@@ -71,7 +80,14 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
         return Tiles(64, keys)
     if 64 < longest <= 128:
         return Tiles(64, 128, num_warps=4, num_stages=3, span=SPAN)
-    return Tiles(64, keys if longest >= LONG else 32, num_warps=4, num_stages=3)
+    if longest > 128 and head_dim in (64, 128) and shared > ROOM_WITH_ENGINE:
+        return Tiles(128, 64, num_warps=4, num_stages=2, blocks=True)
+    return by_pointers(longest)
+
+
+def by_pointers(longest: int) -> Tiles:
+    """Shape of the forward pass where keys that pass by can't come in blocks."""
+    return Tiles(64, keys_per_tile(longest) if longest >= LONG else 32, num_warps=4, num_stages=3)
 
 
 def backward_tiles(longest: int, head_dim: int) -> Tiles:
