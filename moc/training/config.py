@@ -94,10 +94,11 @@ class TrainConfig:
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
-        noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls and places of figures
-            are decided.
-        recognition: weight of the loss that teaches queries to find what they show in earlier shots
-            (`moc.training.recognition`), 0 for none; for shots that look back alone.
+        noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
+            where figures are.
+        recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and
+            values to hold how it looks (`moc.training.lessons`), 0 for none; for shots that look back alone. They fade
+            as the learning rate does.
         omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
             caption leaves out.
         pattern, causal, intra, window_chunks, text_links: attention, as in `MoCConfig`; chunk and k are the stage's.
@@ -140,6 +141,7 @@ class TrainConfig:
     guidance: float = 1.0
     noisiest: float = 0.0
     recognition: float = 0.0
+    reading: float = 0.0
     omit: float = 0.1
     pattern: str = "moc"
     causal: bool = True
@@ -169,7 +171,8 @@ class TrainConfig:
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
-        _within("recognition", self.recognition, 0)
+        for name in ("recognition", "reading"):
+            _within(name, getattr(self, name), 0)
         _within("t_mean", self.t_mean, -math.inf)
         if self.clean_history + self.near_clean_history > 1 + 1e-9:
             raise ValueError(
@@ -189,10 +192,10 @@ class TrainConfig:
                     f"{self.micro_of(stage)}"
                 )
             moc = self.attention(stage)  # shows mistakes now
-            if self.recognition and not looks_back_alone(moc):
+            if (self.recognition or self.reading) and not looks_back_alone(moc):
                 raise ValueError(
-                    f"recognition = {self.recognition} needs shots that look back alone: causal: true, intra: shot and "
-                    "text_links: own"
+                    f"recognition = {self.recognition} and reading = {self.reading} must be 0 unless shots look back "
+                    "alone, with causal: true, intra: shot and text_links: own"
                 )
 
     def attention(self, stage: Stage) -> MoCConfig:

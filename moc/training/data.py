@@ -33,7 +33,7 @@ from moc.config import ChunkTokens, MoCConfig
 from moc.layout import Shot, TokenLayout
 from moc.routing import route
 from moc.training.config import Stage, TrainConfig, looks_back_alone
-from moc.training.recognition import Recognition, owners
+from moc.training.lessons import Lessons, Shown, shown
 
 TYPICAL_SHARE = 0.24  # of a shot's pixels belong to figures: the mean over 512 shots of the sampler
 NOISIEST = 0.95  # from this timestep on, sampling decides large areas and where figures are
@@ -57,7 +57,7 @@ class Piece:
         t: `[B, N]`. weight: `[B, S]` loss weight of each of those shots, 0 for a clean one. importance: of each number
             of `target`, mean 1.
         cos, sin: rotations of the stream. drop_routes: `[B]` bool, on the CPU.
-        owner: `[B, S, V]` of `recognition.owners`, if that loss is asked for.
+        shown: what the video tokens show, if there are lessons.
         first_row: index of the piece's first story in the global batch (keys the routing draws).
     """
 
@@ -72,7 +72,7 @@ class Piece:
     sin: Tensor
     drop_routes: Tensor
     first_row: int
-    owner: Tensor | None = None
+    shown: Shown | None = None
 
 
 @lru_cache(maxsize=64)
@@ -196,7 +196,7 @@ def make_piece(
         sin=sin,
         drop_routes=torch.rand(batch, generator=host) < config.drop_routes,
         first_row=piece * batch,
-        owner=owners(stories, rendered.masks, model) if config.recognition else None,
+        shown=shown(stories, rendered.masks, model) if config.recognition or config.reading else None,
     )
 
 
@@ -213,12 +213,12 @@ class RoutedAttention:
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
         self.dropped = piece.drop_routes.to(piece.t.device)
-        self.recognition: Recognition | None = None
-        if piece.owner is not None:
-            device = piece.owner.device
-            draws = torch.Generator(device=device).manual_seed(key(config.seed, "recognition", step, piece.first_row))
+        self.lessons: Lessons | None = None
+        if piece.shown is not None:
+            device = piece.shown.owner.device
+            draws = torch.Generator(device=device).manual_seed(key(config.seed, "lessons", step, piece.first_row))
             text = (model.global_tokens, model.caption_tokens)
-            self.recognition = Recognition(piece.owner, text, stage.latent_frames, model.layers, draws)
+            self.lessons = Lessons(piece.shown, text, stage.latent_frames, model.layers, config.reading > 0, draws)
         self.split: tuple[Tensor, Tensor, Tensor] | None = None
         if is_fixed(self.moc) and bool(piece.drop_routes.any()):
             kept, dropped = (~piece.drop_routes).nonzero().flatten(), piece.drop_routes.nonzero().flatten()
@@ -226,8 +226,8 @@ class RoutedAttention:
             self.split = (kept.to(piece.t.device), dropped.to(piece.t.device), back.to(piece.t.device))
 
     def __call__(self, layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        if self.recognition is not None:
-            self.recognition.see(layer, q, k)
+        if self.lessons is not None:
+            self.lessons.see(layer, q, k, v)
         if self.single:
             return attend(q, k, v, self.layout, None, self.moc)
         if is_fixed(self.moc):

@@ -23,23 +23,26 @@ from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
 from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
+from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
 
 LOG_COLUMNS = (
-    "step", "stage", "loss", "loss_x", "recognition", "grad_norm", "lr", "stories_per_s", "seconds", "memory_gib",
+    "step", "stage", "loss", "loss_x", "recognition", "reading", "grad_norm", "lr", "stories_per_s", "seconds",
+    "memory_gib",
 )  # fmt: skip
 
 
 class Network(nn.Module):
     """The losses as a module, so that DistributedDataParallel sees one forward pass."""
 
-    def __init__(self, model: PocketDiT) -> None:
+    def __init__(self, model: PocketDiT, readers: Readers | None) -> None:
         super().__init__()
         self.model = model
+        self.readers = readers
 
-    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Velocity-weighted loss of the piece, the unweighted x-prediction error of its noisy shots (both means), and
-        the loss of recognition, zero where it isn't asked for."""
+        the losses of recognition and reading, zero where they aren't asked for."""
         shots = piece.weight.shape[1]
         predicted = self.model(
             piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
@@ -49,8 +52,11 @@ class Network(nn.Module):
         weighted = (square * piece.importance).mean(dim=(2, 3)) * piece.weight
         noisy = piece.weight > 0
         error = (square.detach().mean(dim=(2, 3)) * noisy).sum() / noisy.sum()
-        found = attention.recognition.loss() if attention.recognition is not None else torch.zeros_like(error)
-        return weighted.mean(), error, found
+        found = read = torch.zeros_like(error)
+        if attention.lessons is not None:
+            found = attention.lessons.recognition()
+            read = read if self.readers is None else attention.lessons.reading(self.readers)
+        return weighted.mean(), error, found, read
 
 
 class Trainer:
@@ -91,7 +97,11 @@ class Trainer:
         self.model.to(device)
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizers = make_optimizers(self.model, config, fused=device.type == "cuda")
-        network = Network(self.model)
+        self.readers = Readers(self.model_config).to(device) if config.reading else None
+        if self.readers is not None:
+            fused = device.type == "cuda"
+            self.optimizers.append(torch.optim.AdamW(self.readers.parameters(), weight_decay=0.0, fused=fused))
+        network = Network(self.model, self.readers)
         self.network: nn.Module = (
             DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
             if self.world > 1
@@ -119,7 +129,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        totals = torch.zeros(3, device=self.device)
+        totals = torch.zeros(4, device=self.device)
         for position, number in enumerate(mine):
             last = position == len(mine) - 1
             wait = isinstance(self.network, DistributedDataParallel) and not last
@@ -141,9 +151,11 @@ class Trainer:
         attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
         amp = self.config.bf16 and self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
-            loss, error, found = self.network(piece, attention)
-        ((loss + self.config.recognition * found) * scale).backward()
-        return torch.stack([loss, error, found]).detach()
+            loss, error, found, read = self.network(piece, attention)
+        lessons = self.config.recognition * found + self.config.reading * read
+        fade = self.learning_rate(self.step) / self.config.lr
+        ((loss + fade * lessons) * scale).backward()
+        return torch.stack([loss, error, found, read]).detach()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -160,6 +172,7 @@ class Trainer:
             "model": self.model.state_dict(),
             "ema": self.ema,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
+            "readers": None if self.readers is None else self.readers.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -174,6 +187,8 @@ class Trainer:
             raise ValueError("the checkpoint holds a model of other sizes than the config asks for") from error
         for name, value in state["ema"].items():
             self.ema[name].copy_(value)
+        if self.readers is not None and state.get("readers"):
+            self.readers.load_state_dict(state["readers"])
         for optimizer, moments in zip(self.optimizers, state.get("optimizers", []), strict=False):
             optimizer.load_state_dict(moments)
         self.step = int(state["step"])
@@ -222,7 +237,7 @@ class Trainer:
             stories += int(info["stories"])
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
-                loss, error, found, norm = self._latest.tolist()  # waits for the device
+                loss, error, found, read, norm = self._latest.tolist()  # waits for the device
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise FloatingPointError(
                         f"at step {self.step} the loss is {loss} and the norm of the gradients {norm}; "
@@ -235,8 +250,8 @@ class Trainer:
                         dict(
                             zip(
                                 LOG_COLUMNS,
-                                (self.step, info["stage"], loss, error, found, norm, info["lr"],
-                                 stories / (now - window), now - window, memory),
+                                (self.step, info["stage"], loss, error, found, read, norm,
+                                 info["lr"], stories / (now - window), now - window, memory),
                                 strict=True,
                             )
                         )

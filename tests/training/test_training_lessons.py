@@ -1,0 +1,212 @@
+"""What training tells attention directly, against plain loops over the tokens."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from moc.backbones.pocket.config import PocketConfig
+from moc.training.config import parse
+from moc.training.data import RoutedAttention, make_piece
+from moc.training.lessons import COVERED, SHARPNESS, UNSEEN, Lessons, Readers, Shown, shown
+from moc.training.loop import Trainer
+from moc.world.render import render
+from moc.world.sampler import sample_stories
+from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, MAX_CAST, MAX_CHARACTERS, PLACE_ATTRIBUTES
+
+CPU = torch.device("cpu")
+MODEL = PocketConfig(width=32, layers=2, heads=2, mlp=48, head=48)
+TINY = {
+    "seed": 3,
+    "model": {"width": 32, "layers": 2, "heads": 2, "mlp": 48, "head": 48},
+    "micro_stories": 2,
+    "warmup": 1,
+    "recognition": 0.1,
+    "reading": 0.1,
+    "stages": [{"steps": 4, "stories": 2, "latent_frames": 1, "shots": 3, "top_k": 2}],
+}
+
+
+def test_tokens_show_who_covers_a_quarter_of_them() -> None:
+    stories = sample_stories(2, 3, generator=torch.Generator().manual_seed(1), device=CPU, split="train")
+    masks = render(stories, frames=8, masks=True).masks
+    assert masks is not None
+    what = shown(stories, masks, MODEL)
+    rows, columns = MODEL.grid
+    figures = 0
+    for b in range(2):
+        for s in range(3):
+            for token in range(what.owner.shape[2]):
+                f, row, column = token // (rows * columns), token // columns % rows, token % columns
+                patch = masks[b, s, 4 * f : 4 * f + 4, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
+                shares = [float((patch == 1 + role).float().mean()) for role in range(MAX_CAST)]
+                role = shares.index(max(shares))
+                expected = MAX_CHARACTERS + int(stories.scene[b, s])
+                if max(shares) >= COVERED:
+                    expected = int(stories.cast[b, s, role])
+                    figures += 1
+                assert what.owner[b, s, token] == expected
+    assert figures > 50
+    people = len(CHARACTER_ATTRIBUTES)
+    for b in range(2):
+        for slot in range(MAX_CHARACTERS):
+            looks, truth = what.looks[b, slot], stories.characters[b, slot]
+            hatless = truth[4] == HAT.index("none")
+            expected_looks = [UNSEEN if v < 0 or (i == 5 and hatless) else int(v) for i, v in enumerate(truth)]
+            assert looks.tolist() == expected_looks + [UNSEEN] * len(PLACE_ATTRIBUTES)
+        assert (what.looks[b, MAX_CHARACTERS:, :people] == UNSEEN).all()
+
+
+def _random_lessons(frames: int = 2, seed: int = 0) -> tuple[Shown, Lessons]:
+    """Two stories of four shots; two people, two places."""
+    generator = torch.Generator().manual_seed(seed)
+    owner = torch.tensor([0, 1, 6, 7])[torch.randint(0, 4, (2, 4, 3 * frames), generator=generator)]
+    looks = torch.full((2, 12, 12), UNSEEN)
+    looks[:, :6, :8] = torch.randint(0, 3, (2, 6, 8), generator=generator)
+    looks[:, 6:, 8:] = torch.randint(0, 6, (2, 6, 4), generator=generator)
+    what = Shown(owner, looks)
+    return what, Lessons(what, (3, 2), frames, 2, True, torch.Generator().manual_seed(5))
+
+
+def _stream(heads: int = 2, width: int = 8, video: int = 6) -> list[torch.Tensor]:
+    generator = torch.Generator().manual_seed(2)
+    length = 3 + 7 * (2 + video)
+    return [torch.randn(2, heads, length, width, generator=generator) for _ in range(3)]
+
+
+def test_recognition_against_loops() -> None:
+    what, lessons = _random_lessons()
+    q, k, v = _stream()
+    lessons.see(0, q, k, v)
+    video, frames, past = 6, 2, 3
+    total, count = 0.0, 0
+    for b in range(2):
+        for n in range(lessons.rows[1].shape[1]):
+            row = int(lessons.rows[1][b, n])
+            shot, token = (row - 3) // (2 + video) - past, (row - 3) % (2 + video) - 2
+            who = what.owner[b, shot, token]
+            if not (what.owner[b, :shot] == who).any():
+                continue
+            heads = []
+            for h in range(2):
+                scores, right, chunk_scores, covered = [], [], [], []
+                for s in range(shot):
+                    first = 3 + s * (2 + video) + 2
+                    for t in range(video):
+                        scores.append(float(q[b, h, row] @ k[b, h, first + t]) / math.sqrt(8))
+                        right.append(bool(what.owner[b, s, t] == who))
+                    for f in range(frames):
+                        mean = k[b, h, first + 3 * f : first + 3 * f + 3].mean(0)
+                        chunk_scores.append(SHARPNESS * float(q[b, h, row] @ mean) / math.sqrt(8))
+                        covered.append(float((what.owner[b, s, 3 * f : 3 * f + 3] == who).float().mean()))
+                softmax = torch.tensor(scores).softmax(0)
+                mass = float(softmax[torch.tensor(right)].sum())
+                share = torch.tensor(covered) / max(covered)
+                heads.append(mass * float((torch.tensor(chunk_scores).softmax(0) * share).sum()))
+            total -= math.log(sum(heads) / 2)
+            count += 1
+    assert count > 20
+    assert float(lessons.recognition()) == pytest.approx(total / count, rel=1e-3)
+
+
+def test_a_head_that_finds_its_owner_learns_nothing_more() -> None:
+    what, lessons = _random_lessons()
+    q, k, v = _stream(width=12)
+    video = 6
+    for b in range(2):
+        for at in range(7):
+            rows = slice(3 + at * (2 + video) + 2, 3 + (at + 1) * (2 + video))
+            one_hot = torch.nn.functional.one_hot(what.owner[b, at if at < 3 else at - 3], 12).float()
+            q[b, 0, rows] = k[b, 0, rows] = 20 * one_hot
+    lessons.see(0, q, k, v)
+    assert float(lessons.recognition()) == pytest.approx(math.log(2), abs=0.2)  # the other head looks anywhere
+
+
+def test_reading_against_loops() -> None:
+    what, lessons = _random_lessons()
+    q, k, v = _stream(width=16)
+    readers = Readers(MODEL)
+    torch.nn.init.normal_(readers.weight, generator=torch.Generator().manual_seed(4))
+    for layer in range(2):
+        lessons.see(layer, q, k, v)
+    sizes = [len(x) for x in (*CHARACTER_ATTRIBUTES.values(), *PLACE_ATTRIBUTES.values())]
+    losses = []
+    for kind, layer in ((0, 0), (0, 1), (1, 1)):  # what noisy tokens remember is read in the upper half
+        for b in range(2):
+            for row in lessons.rows[kind][b].tolist():
+                at, token = (row - 3) // 8, (row - 3) % 8 - 2
+                shot = at if kind == 0 else at - 3
+                assert at < 3 or kind == 1
+                who = what.owner[b, shot, token]
+                if kind == 1 and not (what.owner[b, :shot] == who).any():
+                    continue
+                told = v[b, :, row].flatten() @ readers.weight[kind, layer]
+                for value, one in zip(what.looks[b, who].tolist(), told.split(sizes), strict=True):
+                    if value != UNSEEN:
+                        losses.append(-one.log_softmax(0)[value].item())
+    assert float(lessons.reading(readers)) == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+
+
+def test_one_shot_has_no_lesson() -> None:
+    what = Shown(torch.zeros(2, 1, 6, dtype=torch.int64), torch.zeros(2, 12, 12, dtype=torch.int64))
+    lessons = Lessons(what, (3, 2), 2, 2, True, torch.Generator())
+    lessons.see(1, *_stream())
+    readers = Readers(MODEL)
+    assert float(lessons.recognition()) == float(lessons.reading(readers)) == 0
+    lessons.reading(readers).backward()
+    assert readers.weight.grad is not None
+    assert not readers.weight.grad.any()
+
+
+def test_lessons_change_no_draw_of_the_data() -> None:
+    plain = parse({**TINY, "recognition": 0.0, "reading": 0.0})
+    taught = parse(TINY)
+    a, b = (make_piece(c, MODEL, c.stages[0], 0, 0, CPU) for c in (plain, taught))
+    assert a.shown is None
+    assert b.shown is not None
+    assert torch.equal(a.patches, b.patches)
+    assert torch.equal(a.t, b.t)
+    attention = RoutedAttention(taught, taught.stages[0], MODEL, 0, b)
+    assert attention.lessons is not None
+    rows = attention.lessons.rows[1]
+    assert int(rows.max()) < b.cos.shape[1]
+
+
+def test_a_resumed_run_keeps_its_readers(tmp_path: Path) -> None:
+    config = parse(TINY)
+    whole, half, rest = (Trainer(config, tmp_path, CPU) for _ in range(3))
+    for _ in range(4):
+        whole.optimise()
+    for _ in range(2):
+        half.optimise()
+    rest.restore(half.state())
+    for _ in range(2):
+        rest.optimise()
+    assert whole.readers is not None
+    assert rest.readers is not None
+    assert whole.readers.weight.any()
+    assert torch.equal(whole.readers.weight, rest.readers.weight)
+    for a, b in zip(whole.model.parameters(), rest.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_lessons_are_weighted_by_the_config_and_fade(tmp_path: Path) -> None:
+    loss = {}
+    for weight in (0.0, 1.0, 100.0):
+        trainer = Trainer(parse({**TINY, "recognition": weight, "reading": 0.0, "lr": 1e-9}), tmp_path, CPU)
+        piece = trainer._piece_gradients(trainer.config.stages[0], 0, 1.0)
+        loss[weight] = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
+        assert (piece[2] > 0) == (weight > 0)
+    assert not torch.allclose(loss[0.0], loss[1.0])
+    torch.testing.assert_close(loss[100.0] - loss[0.0], 100 * (loss[1.0] - loss[0.0]), rtol=0.05, atol=2e-3)
+
+
+@pytest.mark.parametrize("changes", [{"causal": False}, {"intra": "chunk"}, {"text_links": "all"}])
+@pytest.mark.parametrize("lesson", ["recognition", "reading"])
+def test_lessons_need_shots_that_look_back_alone(changes: dict[str, object], lesson: str) -> None:
+    others = {"recognition": 0.0, "reading": 0.0}
+    with pytest.raises(ValueError, match=f"{lesson} = 0.1.* must be 0 unless shots look back alone"):
+        parse({**TINY, **others, lesson: 0.1, **changes})
