@@ -1,8 +1,8 @@
 """What training tells attention besides the pictures: which tokens show the same, and what they show.
 
-The diffusion loss alone is slow to teach memory: that a coat is red again is a small part of a picture's error, and a
-query that looks at everything evenly gets some of it right. The story world knows what every token shows, so two lessons
-can be given directly. Both are ours; the paper trains by diffusion alone.
+The diffusion loss alone is slow to teach memory: that a coat is red again is a small part of a picture's error, and
+a query that looks at everything evenly gets some of it right. The story world knows what every token shows, so two
+lessons can be given directly. Both are ours; the paper trains by diffusion alone.
 
 **Recognition** goes to queries and keys as attention gets them. For queries of noisy shots, in every head:
 
