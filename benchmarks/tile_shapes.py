@@ -36,6 +36,7 @@ FORWARD = (
     Tiles(64, 32, 4, 3), Tiles(64, 32, 4, 4), Tiles(128, 32, 8, 3), Tiles(128, 64, 8, 2), Tiles(128, 64, 8, 3),
     Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 1), Tiles(64, 128, 4, 2, 512), Tiles(64, 128, 4, 3, 512),
     Tiles(64, 128, 4, 3, 1024), Tiles(64, 128, 4, 4, 1024), Tiles(64, 128, 4, 3, 2048), Tiles(128, 128, 8, 3, 1024),
+    Tiles(128, 64, 4, 2, blocks=True), Tiles(128, 32, 4, 3, blocks=True), Tiles(64, 64, 4, 3, blocks=True),
 )  # fmt: skip
 BACKWARD = (
     Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 128, 8, 2), Tiles(64, 128, 8, 3), Tiles(128, 64, 8, 2),
