@@ -24,10 +24,11 @@ from attention_cases import CASES
 from attention_more import bench_break_even, bench_growth, bench_routed, bench_transformer
 from attention_report import line, markdown, parts_line, plot, summary
 from attention_runs import Bench, Cell, bench_case, missing_kernels
+from attention_skew import bench_skew
 
 from moc.profile.timing import machine
 
-MORE = ("routed", "shots", "shots-24", "transformer", "break-even", "growth")
+MORE = ("routed", "skew", "shots", "shots-24", "transformer", "break-even", "growth")
 ROWS = (*(case.name for case in CASES), *MORE)
 GROWTH = [1, 2, 4, 8, 16, 32, 64]
 
@@ -83,6 +84,9 @@ def bench_row(row: str, device: torch.device, dtype: torch.dtype, args: argparse
         return bench_case(case, device, dtype, with_flex=not args.no_flex, tell=tell)
     if row == "routed":
         return bench_routed(device, dtype, tell, toy=args.toy)
+    if row == "skew":
+        # one table for each pass
+        return sorted(bench_skew(device, dtype, tell, toy=args.toy), key=lambda cell: cell.passes, reverse=True)
     if row == "shots":
         return bench_growth(device, dtype, [8, 64], 4, tell, toy=args.toy, dense=False)
     if row == "shots-24":

@@ -123,3 +123,26 @@ def test_unknown_rows_are_refused(scripts: None, capsys: pytest.CaptureFixture[s
         attention.main(["--rows", "story,tale"])
     assert "got tale" in capsys.readouterr().err
     assert str(BENCHMARKS) in sys.path
+
+
+def test_skewed_routes_keep_to_what_a_row_may_see(scripts: None) -> None:
+    import attention_skew
+    from attention_cases import CASES
+
+    case = CASES[0].toy()
+    layout, config = case.layout, case.config
+    generator = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, 2, layout.length, 16, generator=generator) for _ in range(2))
+    indices = route(q, k, layout, config).indices
+    kinds = attention_skew.skewed(indices, layout, generator)
+    assert set(kinds) == {"scattered", "Zipf", "one shot", "one chunk"}
+    for name, routes in kinds.items():
+        assert routes.shape == indices.shape
+        assert torch.equal((routes >= 0).any(-1), (indices >= 0).any(-1)), name
+        ordered = routes.sort(-1).values
+        assert not ((ordered[..., 1:] == ordered[..., :-1]) & (ordered[..., 1:] >= 0)).any(), name
+        shot = layout.chunk_shot[routes.clamp_min(0)]
+        assert ((shot < layout.shot_ids[None, None, :, None]) | (routes < 0)).all(), name
+    counts = torch.bincount(kinds["Zipf"][kinds["Zipf"] >= 0].long(), minlength=layout.num_chunks)
+    assert counts[0] == counts.max()
+    assert set(kinds["one chunk"].unique().tolist()) == {-1, 0}
