@@ -144,6 +144,9 @@ def make_piece(
     rendered = render(stories, frames=length, start=start, device=device, masks=True)
     clean = patchify(rendered.frames, model).to(torch.float32).div_(127.5).sub_(1.0)
     assert rendered.masks is not None
+    assert rendered.boxes is not None
+    lessons = config.recognition or config.reading
+    what = shown(stories, rendered.masks, rendered.boxes, model) if lessons else None
     pixels = 1 + config.character_weight * figure_weights(rendered.masks, config.small_figures)
     importance = patchify(pixels[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
 
@@ -196,7 +199,7 @@ def make_piece(
         sin=sin,
         drop_routes=torch.rand(batch, generator=host) < config.drop_routes,
         first_row=piece * batch,
-        shown=shown(stories, rendered.masks, model) if config.recognition or config.reading else None,
+        shown=what,
     )
 
 

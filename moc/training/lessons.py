@@ -6,7 +6,8 @@ lessons can be given directly. Both are ours; the paper trains by diffusion alon
 
 **Recognition** goes to queries and keys as attention gets them. For queries of noisy shots, in every head:
 
-    mass = share of the softmax over all video tokens of earlier shots that falls on tokens of the same owner
+    mass = share of the softmax over all video tokens of earlier shots that falls on tokens of the same owner; of a
+           figure, tokens at another height of it count less, for a hat is seen on a head
     gain = the same over the chunks that a router chooses from: softmax of the query's scores with their mean keys,
            weighted by how much of the chunk is the owner's
     loss = - log mean over heads of (mass * gain)
@@ -20,6 +21,7 @@ behind when training ends.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -33,6 +35,8 @@ from moc.world.story import StoryBatch
 QUERIES = 64  # tokens of each story that a lesson is given to, of noisy shots and of clean ones
 FIGURES = 4.0  # times as often as their area; most of a picture is scenery
 COVERED = 0.25  # of a patch, from which it shows the figure and not the scenery
+BANDS = 3  # heights of a figure: head, body and legs, more or less
+ELSEWHERE = 0.3  # what a token at another height of the same figure counts
 SHARPNESS = 4.0  # of the softmax over chunks: means of keys are short
 NOWHERE = -1e4  # a score that no softmax notices and no gradient makes NaN of
 UNSEEN = -100  # the value of what a token does not show
@@ -46,20 +50,22 @@ class Shown:
 
     Attributes:
         owner: int64 `[B, S, V]`: the slot of a character, or `MAX_CHARACTERS` + the slot of the scene.
+        band: int64 `[B, S, V]`: at which height of a figure, 0 (top) to `BANDS` - 1; 0 for scenery.
         looks: int64 `[B, owners, attributes]`: values of every owner's attributes, those of characters first, `UNSEEN`
             where there are none.
     """
 
     owner: Tensor
+    band: Tensor
     looks: Tensor
 
 
-def shown(stories: StoryBatch, masks: Tensor, model: PocketConfig) -> Shown:
+def shown(stories: StoryBatch, masks: Tensor, boxes: Tensor, model: PocketConfig) -> Shown:
     """Who or what each video token shows: a character where a role covers `COVERED` of the patch, else the scene.
 
     Args:
         stories: B stories of S shots.
-        masks: uint8 `[B, S, F, H, W]` of `Rendered.masks`.
+        masks: uint8 `[B, S, F, H, W]` of `Rendered.masks`; boxes: float32 `[B, S, F, MAX_CAST, 4]` of `Rendered.boxes`.
     """
     pf, p = model.patch_frames, model.patch_size
     batch, shots, frames, height, width = masks.shape
@@ -67,7 +73,14 @@ def shown(stories: StoryBatch, masks: Tensor, model: PocketConfig) -> Shown:
     area = torch.stack([(x == 1 + role).float().mean(dim=(3, 5, 7)).flatten(2) for role in range(MAX_CAST)], -1)
     most, role = area.max(-1)
     who = stories.cast[:, :, None].expand(-1, -1, role.shape[2], -1).gather(3, role[..., None])[..., 0]
-    owner = torch.where((most >= COVERED) & (who >= 0), who, MAX_CHARACTERS + stories.scene[..., None])
+    figure = (most >= COVERED) & (who >= 0)
+    owner = torch.where(figure, who, MAX_CHARACTERS + stories.scene[..., None])
+    box = boxes.view(batch, shots, frames // pf, pf, MAX_CAST, 4).amax(3)  # -1 in frames where nobody is seen
+    rows, columns = model.grid
+    box = box.repeat_interleave(rows * columns, 2).gather(3, role[..., None, None].expand(-1, -1, -1, 1, 4))[..., 0, :]
+    middle = (torch.arange(role.shape[2], device=role.device) // columns % rows + 0.5) * p
+    down = (middle - box[..., 1]) / (box[..., 3] - box[..., 1]).clamp_min(1.0)
+    band = (down * BANDS).long().clamp(0, BANDS - 1).where(figure, 0)
     of_people, of_places = len(CHARACTER_ATTRIBUTES), len(PLACE_ATTRIBUTES)
     looks = owner.new_full((batch, MAX_CHARACTERS + MAX_SCENES, of_people + of_places), UNSEEN)
     looks[:, :MAX_CHARACTERS, :of_people] = stories.characters
@@ -75,7 +88,7 @@ def shown(stories: StoryBatch, masks: Tensor, model: PocketConfig) -> Shown:
     names = list(CHARACTER_ATTRIBUTES)
     bare = looks[..., names.index("hat")] == HAT.index("none")
     looks[..., names.index("hat_color")].masked_fill_(bare, UNSEEN)
-    return Shown(owner, looks.where(looks >= 0, UNSEEN))
+    return Shown(owner, band, looks.where(looks >= 0, UNSEEN))
 
 
 class Readers(nn.Module):
@@ -129,6 +142,7 @@ class Lessons:
         clean = torch.multinomial(figures[:, :-1].flatten(1), count, generator=generator)
         self.known = known.flatten(1).gather(1, drawn)
         owners = [x.flatten(1).gather(1, at) for x, at in ((owner[:, :-1], clean), (owner[:, 1:], drawn))]
+        bands = shown.band[:, 1:].flatten(1).gather(1, drawn)
         shot = drawn // video  # 0-based number of the last shot before
         self.rows = [self._row(clean // video, clean % video), self._row(self.past + 1 + shot, drawn % video)]
         self.looks = [shown.looks.gather(1, x[..., None].expand(-1, -1, shown.looks.shape[2])) for x in owners]
@@ -137,7 +151,9 @@ class Lessons:
         target = (owner[:, None, :-1] == owners[1][..., None, None]) & earlier[..., None]  # [B, Q, S - 1, V]
         chunks = target.unflatten(3, (frames, -1)).float().mean(-1).flatten(2)
         self.gain = (chunks / chunks.amax(-1, keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()[:, None]
-        self.target = target.flatten(2)[:, None]
+        there = shown.band[:, None, :-1] == bands[..., None, None]
+        weight = torch.where(target, torch.where(there, 0.0, math.log(ELSEWHERE)), NOWHERE)
+        self.target = weight.flatten(2)[:, None]  # logarithms
         self.open = earlier.repeat_interleave(video, 2)[:, None]
         self.open_chunks = earlier.repeat_interleave(frames, 2)[:, None]
 
@@ -167,7 +183,7 @@ class Lessons:
         k = shots.unflatten(2, (self.past, -1))[:, :, :, self.text[1] :]
         means = k.unflatten(3, (self.frames, -1)).float().mean(4).flatten(2, 3).to(k.dtype)
         scores = (q @ k.flatten(2, 3).mT).float().masked_fill(~self.open, NOWHERE)
-        mass = scores.masked_fill(~self.target, NOWHERE).logsumexp(-1) - scores.logsumexp(-1)
+        mass = (scores + self.target).logsumexp(-1) - scores.logsumexp(-1)
         scores = (SHARPNESS * (q @ means.mT).float()).masked_fill(~self.open_chunks, NOWHERE)
         gain = (scores + self.gain).logsumexp(-1) - scores.logsumexp(-1)
         best = (mass + gain).logsumexp(1) - torch.tensor(float(heads), device=q.device).log()  # [B, Q]

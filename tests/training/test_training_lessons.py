@@ -11,7 +11,7 @@ import torch
 from moc.backbones.pocket.config import PocketConfig
 from moc.training.config import parse
 from moc.training.data import RoutedAttention, make_piece
-from moc.training.lessons import COVERED, SHARPNESS, UNSEEN, Lessons, Readers, Shown, shown
+from moc.training.lessons import COVERED, ELSEWHERE, SHARPNESS, UNSEEN, Lessons, Readers, Shown, shown
 from moc.training.loop import Trainer
 from moc.world.render import render
 from moc.world.sampler import sample_stories
@@ -32,11 +32,13 @@ TINY = {
 
 def test_tokens_show_who_covers_a_quarter_of_them() -> None:
     stories = sample_stories(2, 3, generator=torch.Generator().manual_seed(1), device=CPU, split="train")
-    masks = render(stories, frames=8, masks=True).masks
+    rendered = render(stories, frames=8, masks=True)
+    masks, boxes = rendered.masks, rendered.boxes
     assert masks is not None
-    what = shown(stories, masks, MODEL)
+    assert boxes is not None
+    what = shown(stories, masks, boxes, MODEL)
     rows, columns = MODEL.grid
-    figures = 0
+    figures, bands = 0, set()
     for b in range(2):
         for s in range(3):
             for token in range(what.owner.shape[2]):
@@ -44,12 +46,17 @@ def test_tokens_show_who_covers_a_quarter_of_them() -> None:
                 patch = masks[b, s, 4 * f : 4 * f + 4, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
                 shares = [float((patch == 1 + role).float().mean()) for role in range(MAX_CAST)]
                 role = shares.index(max(shares))
-                expected = MAX_CHARACTERS + int(stories.scene[b, s])
+                expected, band = MAX_CHARACTERS + int(stories.scene[b, s]), 0
                 if max(shares) >= COVERED:
                     expected = int(stories.cast[b, s, role])
                     figures += 1
+                    top, bottom = (float(boxes[b, s, 4 * f : 4 * f + 4, role, i].max()) for i in (1, 3))
+                    band = min(2, max(0, int((8 * row + 4 - top) / (bottom - top) * 3)))
+                    bands.add(band)
                 assert what.owner[b, s, token] == expected
+                assert what.band[b, s, token] == band
     assert figures > 50
+    assert bands == {0, 1, 2}
     people = len(CHARACTER_ATTRIBUTES)
     for b in range(2):
         for slot in range(MAX_CHARACTERS):
@@ -60,14 +67,15 @@ def test_tokens_show_who_covers_a_quarter_of_them() -> None:
         assert (what.looks[b, MAX_CHARACTERS:, :people] == UNSEEN).all()
 
 
-def _random_lessons(frames: int = 2, seed: int = 0) -> tuple[Shown, Lessons]:
+def _random_lessons(frames: int = 2, bands: int = 3) -> tuple[Shown, Lessons]:
     """Two stories of four shots; two people, two places."""
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(0)
     owner = torch.tensor([0, 1, 6, 7])[torch.randint(0, 4, (2, 4, 3 * frames), generator=generator)]
     looks = torch.full((2, 12, 12), UNSEEN)
     looks[:, :6, :8] = torch.randint(0, 3, (2, 6, 8), generator=generator)
     looks[:, 6:, 8:] = torch.randint(0, 6, (2, 6, 4), generator=generator)
-    what = Shown(owner, looks)
+    band = torch.randint(0, bands, owner.shape, generator=generator).where(owner < 6, 0)
+    what = Shown(owner, band, looks)
     return what, Lessons(what, (3, 2), frames, 2, True, torch.Generator().manual_seed(5))
 
 
@@ -97,13 +105,14 @@ def test_recognition_against_loops() -> None:
                     first = 3 + s * (2 + video) + 2
                     for t in range(video):
                         scores.append(float(q[b, h, row] @ k[b, h, first + t]) / math.sqrt(8))
-                        right.append(bool(what.owner[b, s, t] == who))
+                        same_band = what.band[b, s, t] == what.band[b, shot, token]
+                        right.append((1.0 if same_band else ELSEWHERE) * float(what.owner[b, s, t] == who))
                     for f in range(frames):
                         mean = k[b, h, first + 3 * f : first + 3 * f + 3].mean(0)
                         chunk_scores.append(SHARPNESS * float(q[b, h, row] @ mean) / math.sqrt(8))
                         covered.append(float((what.owner[b, s, 3 * f : 3 * f + 3] == who).float().mean()))
                 softmax = torch.tensor(scores).softmax(0)
-                mass = float(softmax[torch.tensor(right)].sum())
+                mass = float((softmax * torch.tensor(right)).sum())
                 share = torch.tensor(covered) / max(covered)
                 heads.append(mass * float((torch.tensor(chunk_scores).softmax(0) * share).sum()))
             total -= math.log(sum(heads) / 2)
@@ -113,13 +122,14 @@ def test_recognition_against_loops() -> None:
 
 
 def test_a_head_that_finds_its_owner_learns_nothing_more() -> None:
-    what, lessons = _random_lessons()
+    what, lessons = _random_lessons(bands=1)
     q, k, v = _stream(width=12)
     video = 6
     for b in range(2):
         for at in range(7):
             rows = slice(3 + at * (2 + video) + 2, 3 + (at + 1) * (2 + video))
-            one_hot = torch.nn.functional.one_hot(what.owner[b, at if at < 3 else at - 3], 12).float()
+            shot = at if at < 3 else at - 3
+            one_hot = torch.nn.functional.one_hot(what.owner[b, shot], 12).float()
             q[b, 0, rows] = k[b, 0, rows] = 20 * one_hot
     lessons.see(0, q, k, v)
     assert float(lessons.recognition()) == pytest.approx(math.log(2), abs=0.2)  # the other head looks anywhere
@@ -147,15 +157,16 @@ def test_reading_against_loops() -> None:
                 for value, one in zip(what.looks[b, who].tolist(), told.split(sizes), strict=True):
                     if value != UNSEEN:
                         losses.append(-one.log_softmax(0)[value].item())
-    assert float(lessons.reading(readers)) == pytest.approx(sum(losses) / len(losses), rel=1e-3)
+    assert lessons.reading(readers).item() == pytest.approx(sum(losses) / len(losses), rel=1e-3)
 
 
 def test_one_shot_has_no_lesson() -> None:
-    what = Shown(torch.zeros(2, 1, 6, dtype=torch.int64), torch.zeros(2, 12, 12, dtype=torch.int64))
+    nobody = torch.zeros(2, 1, 6, dtype=torch.int64)
+    what = Shown(nobody, nobody, torch.zeros(2, 12, 12, dtype=torch.int64))
     lessons = Lessons(what, (3, 2), 2, 2, True, torch.Generator())
     lessons.see(1, *_stream())
     readers = Readers(MODEL)
-    assert float(lessons.recognition()) == float(lessons.reading(readers)) == 0
+    assert lessons.recognition().item() == lessons.reading(readers).item() == 0
     lessons.reading(readers).backward()
     assert readers.weight.grad is not None
     assert not readers.weight.grad.any()
