@@ -16,7 +16,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-SORTED_AT_ONCE = 1024  # slots that one program sorts in registers
+SORTED_AT_ONCE = 1024  # slots that one program sorts in registers, half of them where heads have few
+FEW_SLOTS = 65536  # a head: more, shorter programs fill the card then
 SCANNED_AT_ONCE = 1024
 FILLED_AT_ONCE = 128
 INT32_MAX = 2**31 - 1
@@ -123,6 +124,12 @@ def tiles_kernel(tile_edges, tile_group, groups, capacity, share, S: tl.constexp
         tl.store(tile_group + t, tl.zeros((S,), tl.int32) + groups, mask=t < high)
 
 
+def slots_per_block(per_head: int, num_chunks: int) -> int:
+    """Slots of a head that one program sorts; results do not depend on it."""
+    least = SORTED_AT_ONCE if per_head > FEW_SLOTS else SORTED_AT_ONCE // 2
+    return min(8192, max(least, triton.next_power_of_2(num_chunks)))
+
+
 def make_plan(indices_BHQW: Tensor, num_chunks: int, tile: int) -> Plan:
     """Plan of `indices` [B, H, Lq, W] int32, -1 for empty slots; links of a group keep the order of their slots."""
     batch, heads, rows, width = indices_BHQW.shape
@@ -131,7 +138,7 @@ def make_plan(indices_BHQW: Tensor, num_chunks: int, tile: int) -> Plan:
     groups, per_head = batch * heads * num_chunks, rows * width
     whole = torch.int32 if total <= INT32_MAX else torch.int64
     # counts take about as much memory as the links, more where there are more chunks than slots in a block
-    block = min(8192, max(SORTED_AT_ONCE, triton.next_power_of_2(num_chunks)))
+    block = slots_per_block(per_head, num_chunks)
     if num_chunks > INT32_MAX // block - 1:
         raise NotImplementedError(f"plans hold at most {INT32_MAX // block - 1} chunks, got {num_chunks}")
     blocks = max(1, triton.cdiv(per_head, block))
