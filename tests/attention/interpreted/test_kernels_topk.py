@@ -193,3 +193,52 @@ def test_ties_within_tiles_and_between_them(seed: int, k: int, candidates: int) 
     low, high = (torch.rand(2, 4, generator=generator) * (limit + 1)).int().sort(dim=0).values
     candidate = Candidates(limit, low, high)
     assert torch.equal(fused(q, keys, candidate, k).long(), plain(q, keys, candidate, k))
+
+
+@QUICK
+@given(st.integers(1, topk.MOST_K), st.integers(1, 140), st.booleans())
+def test_every_k(k: int, candidates: int, few_values: bool) -> None:
+    """More than there are candidates too; with scores that are all different, and of few values."""
+    q, keys, ranges = _random(3, candidates, 16, 100 * k + candidates, torch.float32)
+    if few_values:
+        q, keys = q.round().clamp(-1, 1), keys.round().clamp(-1, 1)
+    assert torch.equal(fused(q, keys, ranges, k).long(), plain(q, keys, ranges, k))
+
+
+@pytest.mark.parametrize("k", [1, 2, 3, 8, 9])
+@pytest.mark.parametrize("candidates", [1, 2, 31, 32, 33])
+def test_one_tile_and_many_choose_alike(monkeypatch: pytest.MonkeyPatch, candidates: int, k: int) -> None:
+    for values in (1, 1000):
+        q, keys, ranges = _random(66, candidates, 16, candidates + k, torch.float32)
+        q, keys = (q * values).round(), (keys * values).round().clamp(-values, values)
+        table = torch.arange(candidates).flip(0) * 3
+        arguments = (q, keys, ranges.limit, ranges.low, ranges.high, k, table)
+        at_once = top_chunks_fused(*arguments)
+        with monkeypatch.context() as patch:
+            patch.setattr(topk, "FEW_ROUNDS", 0)
+            assert torch.equal(top_chunks_fused(*arguments), at_once)
+        ranks = plain(q, keys, ranges, k)
+        assert torch.equal(at_once.long(), torch.where(ranks < 0, -1, table[ranks.clamp(min=0)]))
+
+
+@pytest.mark.parametrize(("candidates", "k"), [(20, 3), (20, 12), (140, 3), (140, 9)])
+def test_rows_without_a_number_choose_nothing_and_disturb_nobody(candidates: int, k: int) -> None:
+    """The search ends, whatever the scores are; a descriptor of -inf is never chosen."""
+    q, keys, ranges = _random(6, candidates, 16, k, torch.float32)
+    q = q.abs()
+    keys[:, :, ::4] = -torch.inf
+    expected = fused(q, keys, ranges, k)
+    assert torch.equal(expected.long(), plain(q, keys, ranges, k))
+    q[:, :, 2] = torch.nan
+    got = fused(q, keys, ranges, k)
+    assert (got[:, :, 2] == -1).all()
+    assert torch.equal(got[:, :, [0, 1, 3, 4, 5]], expected[:, :, [0, 1, 3, 4, 5]])
+
+
+@pytest.mark.parametrize("width", [128, 136, 256])
+def test_means_of_wide_heads(width: int) -> None:
+    """More channels than one program takes."""
+    layout = TokenLayout.from_shots(shots=[Shot(0, 1, 70), Shot(1, 1, 3)], chunk_tokens=70)
+    k = qkv(layout, width=width, batch=1)[1]
+    means = pool_fused(k, layout.chunk_bounds, (0, layout.num_chunks), 0)
+    torch.testing.assert_close(means.double(), pool(k.double(), layout), rtol=1e-6, atol=1e-6)
