@@ -34,4 +34,4 @@ def short_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Blocks that the interpreter sorts in tenths of a second, and more than one of them in small tests."""
     from moc.attention.triton import plan
 
-    monkeypatch.setattr(plan, "SORTED_AT_ONCE", 64)
+    monkeypatch.setattr(plan, "SORTED_AT_ONCE", 128)  # 64 where heads have few slots

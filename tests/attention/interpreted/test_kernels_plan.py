@@ -95,3 +95,18 @@ def test_another_cut_of_the_same_groups() -> None:
     tile_edges, tile_group = cut(edges, 24, 4)
     assert tile_edges.tolist() == [0, 0, 2, 2, 3, 6]
     assert tile_group.tolist() == [1, 1, 3, 4, 4, 4] + [5] * 5
+
+
+def test_the_size_of_blocks_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Heads with few slots are sorted in shorter blocks."""
+    generator = torch.Generator().manual_seed(2)
+    indices = torch.randint(-1, 5, (1, 2, 110, 2), generator=generator, dtype=torch.int32)
+    found, sizes = [], []
+    for few in (0, plans.FEW_SLOTS):
+        monkeypatch.setattr(plans, "FEW_SLOTS", few)
+        sizes.append(plans.slots_per_block(220, 5))
+        plan = make_plan(indices, 5, 16)
+        found.append([plan.slots[: int(plan.edges[-1])], plan.edges, plan.tile_edges])
+    assert sizes == [128, 64]
+    for a, b in zip(*found, strict=True):
+        assert torch.equal(a, b)
