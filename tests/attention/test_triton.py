@@ -114,8 +114,8 @@ def test_key_tiles_hold_the_longest_chunk_with_least_waste(layout: TokenLayout) 
 
 ARCHITECTURES = (80, 90, 100)
 PLAN = ("sort", "scatter", "edges", "tiles")
-KERNELS = ("forward", "short_forward", "blocks_forward", "merge", "dq", "dq_sum", "dkdv", "dkdv_sum", "delta", "topk",
-           "pool", *PLAN)  # fmt: skip
+BACKWARD = ("dq", "dq_sum", "dkdv", "dkdv_sum", "delta")
+KERNELS = ("forward", "short_forward", "blocks_forward", "merge", "topk", "pool", *BACKWARD, *PLAN)  # fmt: skip
 ENGINE = ("blocks_forward",)  # by the copy engine, which sm_80 has not
 _I32 = ("slots", "edges", "tile_edges", "span_edges", "tile_group", "span_group", "index_ptr", "limit_ptr", "low_ptr",
         "high_ptr", "table_ptr", "count_ptr", "sum_ptr", "key_ptr", "start_ptr")  # fmt: skip
@@ -142,9 +142,9 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
-    from moc.attention.triton import kernels, plan, pooling, tiles, topk
+    from moc.attention.triton import gradients, kernels, plan, pooling, tiles, topk
 
-    home = {"topk": topk, "pool": pooling} | dict.fromkeys(PLAN, plan)
+    home = {"topk": topk, "pool": pooling} | dict.fromkeys(PLAN, plan) | dict.fromkeys(BACKWARD, gradients)
     function = getattr(home.get(kernel, kernels), f"{kernel}_kernel")
     shape = tiles.Tiles(64, 64)
     if kernel.endswith("forward"):
@@ -161,10 +161,11 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
         "UPCAST": dtype == "fp32",
         "HAS_DLSE": True,
         "HAS_SUM": True,
+        "ONE": False,
         "T": plan.SORTED_AT_ONCE,
         "S": 128,
     }
-    values |= {"HAS_TABLE": True, "DB": 64, "NEGATE": False}
+    values |= {"HAS_TABLE": True, "DB": 128, "NEGATE": False, "OVERLAP": True, "WHOLE": False}
     constants = {name: value for name, value in values.items() if name in function.arg_names}
     types = {}
     for name in function.arg_names:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from moc import MoCConfig, Shot, TokenLayout, attend, route
 from moc.attention.reference import attend_reference
-from moc.attention.triton import tiles
+from moc.attention.triton import routed, tiles
 from moc.attention.triton.plan import make_plan
 from moc.routing import Routing
 
@@ -282,3 +282,47 @@ def test_offsets_beyond_32_bits() -> None:
             true_dk = (weights * (grads @ v[0, head, key].double() - delta)) @ q[0, head][rows].double() * scale
             for a, b in ((dv[0, head, key], true_dv), (dk[0, head, key], true_dk)):
                 assert (a.double() - b).abs().max() <= 0.02 * b.abs().max()
+
+
+@pytest.mark.parametrize("links", [2, 8])
+@pytest.mark.parametrize(
+    ("chunk", "shots", "text"),
+    [
+        (128, [Shot(0, 3, 128)] * 4, 0),  # whole chunks, whose keys stay
+        (128, [Shot(128, 3, 128)] * 3, 50),  # beside text of another length
+        (128, [Shot(0, 2, 65), Shot(0, 3, 127), Shot(0, 1, 128), Shot(0, 1, 1)], 0),
+        (256, [Shot(3, 1, 129), Shot(1, 2, 191), Shot(0, 2, 192), Shot(2, 1, 193)], 5),  # the last block starts early
+        (256, [Shot(0, 1, 64), Shot(0, 2, 255), Shot(0, 2, 256)], 0),
+        (256, [Shot(0, 1, 63), Shot(0, 2, 255), Shot(0, 1, 1), Shot(0, 2, 256)], 3),  # it is masked
+    ],
+)
+def test_chunks_around_blocks_and_tiles(chunk: int, shots: list[Shot], text: int, links: int) -> None:
+    """Every way that the forward pass takes at head width 128, each twice with the same bits; and what lies beyond the
+    chunk that is asked for is NaN, once."""
+    layout = stream(chunk, shots, global_text=text)
+    config = MoCConfig(chunk_tokens=chunk, top_k=links, causal=False)
+    low = inputs(layout, 2, 2, 128, BF16)
+    indices = route(low[0], low[1], layout, config).indices.contiguous()
+    weights = weights_of(low)
+    got, again = (passes(low, layout, indices, config, weights) for _ in range(2))
+    q, k, v = (x.detach().double().requires_grad_() for x in low)
+    out, lse = attend_reference(q, k, v, layout, indices, config, (0, layout.length))
+    loss = (out * weights).sum() + (lse * weights[..., 0]).sum()
+    true = [out, lse, *torch.autograd.grad(loss, (q, k, v))]
+    for name, a, b, twice in zip(NAMES, got, true, again, strict=True):
+        assert a.isfinite().all(), name
+        assert (a.double() - b).abs().max() <= 0.03 * (1 + b.abs().max()), name
+        assert torch.equal(a, twice), name
+
+    shape = tiles.forward_tiles(tiles.longest_chunk(layout), 128, BF16, tiles.shared_memory(low[0].device))
+    edges, scale = layout.chunk_edges(), 128**-0.5
+    for chosen in (~layout.chunk_is_text).nonzero().flatten().tolist():
+        only = torch.where(indices == chosen, indices, -1)
+        inside = torch.zeros(layout.length, 1, dtype=torch.bool, device="cuda")
+        inside[edges[chosen] : edges[chosen + 1]] = True
+        plan, ok = make_plan(only, layout.num_chunks, shape.links), (only >= 0).flatten()
+        alone = [torch.where(inside, x, torch.nan) for x in low[1:]]
+        for kv in (alone, low[1:]):
+            part, part_lse = routed.links_forward(low[0], *kv, plan, links, layout, scale, shape)
+            assert part[ok].isfinite().all(), chosen
+            assert part_lse[ok].isfinite().all(), chosen

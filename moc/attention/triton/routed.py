@@ -14,7 +14,7 @@ import torch
 import triton
 from torch import Tensor
 
-from moc.attention.triton import kernels, tiles
+from moc.attention.triton import gradients, kernels, tiles
 from moc.attention.triton.descriptors import blocks_of
 from moc.attention.triton.launching import LOG2E, launch_shape, strides, upcast, widths
 from moc.attention.triton.plan import Plan, cut, make_plan
@@ -134,8 +134,10 @@ def links_forward(
     kernel = kernels.short_forward_kernel if shape.span else kernels.forward_kernel
     sources, steps = [k, v], strides(k, v)
     described = [x for x in keys if x is not None]
+    known = {"WHOLE": tiles.all_of_length(layout, shape.N)} if shape.span else {}
     if len(described) == 2:
         kernel = kernels.blocks_forward_kernel
+        known = {"OVERLAP": tiles.shortest_routed(layout) >= shape.N}
         sources, steps = [x.descriptor for x in described], [step for x in described for step in x.steps]
     elif shape.blocks:
         shape = tiles.by_pointers(tiles.longest_chunk(layout))
@@ -144,7 +146,7 @@ def links_forward(
         q, *sources, part, part_lse, plan.slots, plan.edges, tile_edges, tile_group,
         layout.to(q.device).chunk_bounds, *strides(q), *steps, batch * heads * layout.num_chunks,
         *([shape.span] if shape.span else []), layout.num_chunks, heads, rows, abs(scale) * LOG2E,
-        W=links, **widths(q), UPCAST=upcast(q), NEGATE=scale < 0, **launch_shape(shape),
+        W=links, **widths(q), UPCAST=upcast(q), NEGATE=scale < 0, **known, **launch_shape(shape),
     )  # fmt: skip
     return part, part_lse
 
@@ -170,7 +172,7 @@ def delta_of(out: Tensor, dout: Tensor, dlse: Tensor | None) -> Tensor:
     out, dout = _last_contiguous(out), _last_contiguous(dout)
     delta = torch.empty(batch, heads, rows, dtype=torch.float32, device=out.device)
     count = batch * heads * rows
-    kernels.delta_kernel[(triton.cdiv(count, ROWS),)](
+    gradients.delta_kernel[(triton.cdiv(count, ROWS),)](
         out, dout, delta if dlse is None else dlse.float().contiguous(), delta, *strides(out, dout),
         count, heads, rows,
         HAS_DLSE=dlse is not None, **widths(out), R=ROWS, num_warps=4,
@@ -196,7 +198,7 @@ def dq_with_links(
         if plan.tile != shape.M:
             tile_edges, tile_group = cut(plan.edges, chosen.numel(), shape.M)
         x = [t[where] for t in (q, k, v, dout)]
-        kernels.dq_kernel[(len(tile_group),)](
+        gradients.dq_kernel[(len(tile_group),)](
             *x, lse[where], delta[where], part, plan.slots, plan.edges, tile_edges, tile_group,
             layout.to(q.device).chunk_bounds, *strides(*x), groups, chunks, heads, rows, scale * LOG2E,
             W=links, **widths(q), UPCAST=upcast(q), **launch_shape(shape),
@@ -209,7 +211,7 @@ def sum_queries(part: Tensor, indices: Tensor, chunks: int, own_dq: Tensor, dq: 
     """Writes the query gradients of own part and links, [P, D] at their slots, to `dq` [b, h, Lq, D]."""
     batch, heads, rows, links = indices.shape
     count = batch * heads * rows
-    kernels.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
+    gradients.dq_sum_kernel[(triton.cdiv(count, ROWS),)](
         part, indices, own_dq, dq, *strides(own_dq, dq), count, chunks, heads, rows, W=links, **widths(dq), R=ROWS,
         num_warps=4,
     )  # fmt: skip
@@ -238,13 +240,13 @@ def key_gradients(
         span = _span(total, groups)
         span_edges, span_group = cut(plan.edges, total, span, least=1)
         more = torch.empty(max(1, total // span), 2, longest, width, dtype=torch.float32, device=q.device)
-        kernels.dkdv_kernel[(len(span_group), across)](
+        gradients.dkdv_kernel[(len(span_group), across)](
             *x, lse[where], delta[where], dk[where], dv[where], more, plan.slots, plan.edges, span_edges, span_group,
             bounds, *strides(*x, dk), groups, span, longest, chunks, heads, rows, scale * LOG2E,
             W=links, **widths(q), UPCAST=upcast(q), **launch_shape(shape),
         )  # fmt: skip
         if total // span:
-            kernels.dkdv_sum_kernel[(groups, across)](
+            gradients.dkdv_sum_kernel[(groups, across)](
                 more, dk[where], dv[where], span_edges, bounds, *strides(dk), longest, chunks, heads,
                 **widths(q), N=shape.N, num_warps=4,
             )  # fmt: skip

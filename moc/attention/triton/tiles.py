@@ -17,7 +17,7 @@ A constant, for the sizes of launches must depend on shapes alone: a CUDA graph 
 LONG = 512
 """Tokens of the longest chunk from which tiles of more keys pay; before, the first of them must come soon."""
 
-SPAN = 1024
+SPAN = 2048
 """Links that pass by keys that stay: enough to pay for loading them, few enough to split a hot chunk over the card."""
 
 ROOM_WITH_ENGINE = 200 * 1024
@@ -54,6 +54,24 @@ def longest_chunk(layout: TokenLayout) -> int:
     return longest
 
 
+def shortest_routed(layout: TokenLayout) -> int:
+    """Tokens of the shortest chunk that can be routed to: text never is. 0 where there is none."""
+
+    def shortest() -> int:
+        text = layout.to("cpu").chunk_is_text.tolist()
+        lengths = (b - a for a, b in pairwise(layout.chunk_edges()))
+        return min((n for n, is_text in zip(lengths, text, strict=True) if not is_text), default=0)
+
+    found: int = layout.cached("shortest_routed", shortest)
+    return found
+
+
+def all_of_length(layout: TokenLayout, length: int) -> bool:
+    """Whether all chunks, text too, have as many tokens."""
+    lengths: set[int] = layout.cached("chunk lengths", lambda: {b - a for a, b in pairwise(layout.chunk_edges())})
+    return lengths == {length}
+
+
 def keys_per_tile(longest: int) -> int:
     """32 or 64 keys: short chunks waste less of a short tile."""
     return 32 if longest <= 32 or 64 < longest <= 96 else 64
@@ -71,7 +89,7 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
     """Shape of the forward pass: the keys of short chunks stay where the card has room for them.
 
     Cards with more than `ROOM_WITH_ENGINE` have a copy engine, which needs no registers for addresses: twice as many
-    links a tile, and so half the traffic of keys.
+    links a tile, and so half the traffic of keys. Heads of 64 leave room for that without it, and pointers win.
     """
     keys = keys_per_tile(longest)
     if head_dim > 128:
@@ -79,8 +97,8 @@ def forward_tiles(longest: int, head_dim: int, dtype: torch.dtype, shared: int) 
     if dtype.itemsize > 2 or shared < 160 * 1024:
         return Tiles(64, keys)
     if 64 < longest <= 128:
-        return Tiles(64, 128, num_warps=4, num_stages=3, span=SPAN)
-    if longest > 128 and head_dim in (64, 128) and shared > ROOM_WITH_ENGINE:
+        return Tiles(64, 128, num_warps=4, num_stages=1, span=SPAN)
+    if longest > 128 and head_dim == 128 and shared > ROOM_WITH_ENGINE:
         return Tiles(128, 64, num_warps=4, num_stages=2, blocks=True)
     return by_pointers(longest)
 

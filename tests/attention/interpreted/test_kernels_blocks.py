@@ -20,14 +20,21 @@ BLOCKS = Tiles(16, 32, blocks=True)
 
 
 class Started:
-    """A kernel that counts its launches."""
+    """A kernel that notes what its launches are given."""
 
     def __init__(self, kernel: Any) -> None:
-        self.kernel, self.times = kernel, 0
+        self.kernel, self.given = kernel, list[dict[str, Any]]()
 
     def __getitem__(self, grid: Any) -> Any:
-        self.times += 1
-        return self.kernel[grid]
+        def launch(*args: Any, **named: Any) -> None:
+            self.given.append(named)
+            self.kernel[grid](*args, **named)
+
+        return launch
+
+    @property
+    def times(self) -> int:
+        return len(self.given)
 
 
 @pytest.fixture
@@ -172,3 +179,67 @@ def test_the_table_takes_blocks_where_there_is_an_engine() -> None:
             assert tiles.forward_tiles(longest, 128, torch.bfloat16, shared).blocks == blocks
     for longest, width in ((64, 128), (128, 128), (1280, 96), (1280, 256)):
         assert not tiles.forward_tiles(longest, width, torch.bfloat16, 227 << 10).blocks
+
+
+def _chunks(*lengths: int, text: int = 0) -> TokenLayout:
+    """Video chunks of these lengths, each a shot; the first one has a caption of `text` tokens."""
+    shots = [Shot(text if i == 0 else 0, 1, n) for i, n in enumerate(lengths)]
+    return TokenLayout.from_shots(shots=shots, chunk_tokens=max(lengths))
+
+
+def _to_all(layout: TokenLayout, width: int = 16) -> tuple[list[Tensor], Tensor]:
+    """Inputs of one head, and routes by which some row goes to each video chunk."""
+    video = (~layout.chunk_is_text).nonzero().flatten()
+    generator = torch.Generator().manual_seed(layout.length)
+    picks = video[torch.randint(len(video), (1, 1, layout.length, 2), generator=generator)].int()
+    picks[:, :, : len(video), 0] = video.int()
+    picks[:, :, ::3, 1] = -1
+    picks[:, :, 70:] = -1  # the interpreter is slow
+    return list(qkv(layout, batch=1, heads=1, width=width)), picks
+
+
+@pytest.mark.parametrize(
+    ("lengths", "text", "scale", "overlap"),
+    [
+        ((32,), 0, 0.25, True),  # one block, no tail
+        ((32, 33, 63, 64, 65, 40), 0, 0.25, True),
+        ((32, 33, 63), 0, -0.4, True),
+        ((33, 70), 3, 0.0, True),  # a short caption is no chunk that anything goes to
+        ((31, 64), 0, 0.25, False),
+        ((1, 100), 0, 0.25, False),
+        ((90, 1, 96), 31, 0.25, False),
+    ],
+)
+def test_the_last_block_ends_with_its_chunk(
+    started: dict[str, Started], lengths: tuple[int, ...], text: int, scale: float, overlap: bool
+) -> None:
+    """Where no chunk that can be chosen is shorter than a block, its keys are counted once all the same."""
+    layout = _chunks(*lengths, text=text)
+    inputs, indices = _to_all(layout)
+    got = links(inputs, layout, indices, BLOCKS, scale)
+    assert [x["OVERLAP"] for x in started["blocks_forward_kernel"].given] == [overlap]
+    for a, b in zip(got, links(inputs, layout, indices, Tiles(16, 32), scale), strict=True):
+        assert a.isfinite().all()
+        torch.testing.assert_close(a, b, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("poison", [torch.nan, torch.inf])
+def test_blocks_that_end_with_their_chunk_read_no_other(started: dict[str, Started], poison: float) -> None:
+    """Neither the first chunk of a head nor the last nor one between."""
+    layout = _chunks(33, 32, 63)
+    (q, k, v), indices = _to_all(layout)
+    for chosen in range(layout.num_chunks):
+        only = torch.where(indices == chosen, indices, -1)
+        expected = links([q, k, v], layout, only, BLOCKS)
+        a, b = layout.chunk_edges()[chosen : chosen + 2]
+        inside = torch.zeros(layout.length, dtype=torch.bool)
+        inside[a:b] = True
+        bad = [torch.where(inside[:, None], x, poison) for x in (k, v)]
+        for got, want in zip(links([q, *bad], layout, only, BLOCKS), expected, strict=True):
+            assert torch.equal(got, want)
+    assert all(x["OVERLAP"] for x in started["blocks_forward_kernel"].given)
+
+
+def test_heads_of_64_go_by_pointers() -> None:
+    assert not tiles.forward_tiles(1280, 64, torch.bfloat16, 227 << 10).blocks
+    assert tiles.forward_tiles(1280, 64, torch.bfloat16, 227 << 10) == tiles.by_pointers(1280)
