@@ -226,7 +226,11 @@ def merge_kernel(
     o_b, o_h, o_l, r_b, r_h, r_l, rows, C, H, LQ,
     W: tl.constexpr, D: tl.constexpr, DP: tl.constexpr, R: tl.constexpr,
 ):  # fmt: skip
-    """One softmax out of the own part and up to W routed parts of each row, in the order of the slots."""
+    """One softmax out of the own part and up to W routed parts of each row, in the order of the slots.
+
+    One pass with a running maximum, so that every number is read once.
+    """
+    in_flight: tl.constexpr = 8 if W >= 8 else 4  # links whose loads are sent for together
     r = tl.program_id(0).to(tl.int64) * R + tl.arange(0, R)
     ok = r < rows
     d = tl.arange(0, DP)
@@ -234,24 +238,24 @@ def merge_kernel(
     bh, row = r // LQ, r % LQ
     b, h = bh // H, bh % H
     most = tl.load(own_lse_ptr + r, mask=ok, other=0.0)
-    own_lse = most
-    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
-        there = _is_link(index_ptr + r * W + j, ok, C)
-        most = tl.maximum(most, tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")))
-    safe = tl.where(most == float("-inf"), 0.0, most)
-    weight = tl.exp(own_lse - safe)
-    total = weight
+    some = most != float("-inf")
     at = b * o_b + h * o_h + row * o_l
-    own = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0).to(tl.float32)
-    acc = tl.where(weight[:, None] > 0, own, 0.0) * weight[:, None]
-    for j in tl.range(W, loop_unroll_factor=4):  # loads of several links in flight
+    own = tl.load(own_ptr + at[:, None] + d[None, :], mask=wide, other=0.0, eviction_policy="evict_first")
+    acc = tl.where(some[:, None], own.to(tl.float32), 0.0)
+    total = tl.where(some, 1.0, 0.0)
+    for j in tl.range(W, loop_unroll_factor=in_flight):
         there = _is_link(index_ptr + r * W + j, ok, C)
-        weight = tl.exp(tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf")) - safe)
-        part = tl.load(part_ptr + (r * W + j)[:, None] * D + d[None, :], mask=wide & there[:, None], other=0.0)
-        acc += part.to(tl.float32) * weight[:, None]
-        total += weight
+        lse = tl.load(part_lse_ptr + r * W + j, mask=there, other=float("-inf"))
+        of = (r * W + j)[:, None] * D + d[None, :]
+        part = tl.load(part_ptr + of, mask=wide & there[:, None], other=0.0, eviction_policy="evict_first")
+        higher = tl.maximum(most, lse)
+        safe = tl.where(higher == float("-inf"), 0.0, higher)
+        shrink, weight = tl.exp(most - safe), tl.exp(lse - safe)
+        acc = acc * shrink[:, None] + part.to(tl.float32) * weight[:, None]
+        total = total * shrink + weight
+        most = higher
     inverse = 1.0 / tl.where(total > 0, total, 1.0)
     out = acc * inverse[:, None]
     at = b * r_b + h * r_h + row * r_l
     tl.store(out_ptr + at[:, None] + d[None, :], out.to(out_ptr.dtype.element_ty), mask=wide)
-    tl.store(lse_ptr + r, safe + tl.log(total), mask=ok)
+    tl.store(lse_ptr + r, most + tl.log(total), mask=ok)

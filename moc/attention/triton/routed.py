@@ -22,7 +22,6 @@ from moc.attention.triton.tiles import Tiles
 from moc.layout import TokenLayout
 
 ROWS = 16
-MANY_LINKS = 8  # from which more rows at once keep memory busier
 SHORTEST_SPAN = 2048  # links of a chunk whose key gradients one program may sum alone
 Part = tuple[slice, slice]
 
@@ -158,11 +157,10 @@ def merge(
     """Writes the softmax over own part and links to `out` [b, h, Lq, D] and `lse` [b, h, Lq], which is contiguous."""
     batch, heads, rows, _ = out.shape
     count = batch * heads * rows
-    links = indices.shape[-1]
-    at_once = ROWS if links < MANY_LINKS else 2 * ROWS
-    kernels.merge_kernel[(triton.cdiv(count, at_once),)](
+    kernels.merge_kernel[(triton.cdiv(count, ROWS),)](
         part, part_lse, indices, own_out, own_lse, out, lse,
-        *strides(own_out, out), count, chunks, heads, rows, W=links, **widths(out), R=at_once, num_warps=4,
+        *strides(own_out, out), count, chunks, heads, rows, W=indices.shape[-1], **widths(out), R=ROWS,
+        num_warps=4,
     )  # fmt: skip
 
 
