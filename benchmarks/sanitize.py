@@ -49,6 +49,7 @@ class Case:
     """A stream and its routes. Shots are (text, frames, tokens a frame).
 
     Attributes:
+        text: tokens of the global text.
         spans: links of a chunk that one program sums at most, small so that chunks take several.
         skew: rows of the second shot all pick the first chunk, half of the others lose a link.
     """
@@ -65,12 +66,15 @@ class Case:
     dtype: str = "bfloat16"
     spans: int = 2048
     skew: bool = False
+    text: int = 3
 
 
 CASES = (
     Case("tiny", ((1, 1, 37), (0, 1, 1), (2, 1, 21)), 16, k=2, width=24, spans=16, skew=True),
     Case("ragged", ((3, 2, 133), (0, 1, 1), (5, 3, 75), (1, 1, 130)), 33, batch=2, intra="window"),
     Case("stays", ((3, 4, 100), (0, 1, 65), (1, 3, 97)), 100, k=4, width=128, causal=True),
+    Case("whole", ((128, 3, 128), (128, 2, 128)), 128, k=2, width=128, text=128),
+    Case("overlap", ((5, 2, 200), (0, 1, 129), (3, 2, 131)), 200, k=2, width=128, heads=3),
     Case("long", ((0, 1, 1100), (7, 1, 641), (0, 1, 3)), 640, k=2, width=128, heads=1, spans=128, skew=True),
     Case("wide", ((2, 1, 150), (0, 2, 45)), 40, k=2, width=256, dtype="float16"),
     Case("odd", ((0, 2, 70), (4, 1, 90)), 70, k=1, width=96, heads=3, intra="chunk", dtype="float16"),
@@ -202,7 +206,9 @@ def check(case: Case, device: Any) -> dict[str, float]:
     from moc.candidates import candidates_of, video_chunks
     from moc.routing import pooled, route
 
-    layout = TokenLayout.from_shots(global_text=3, shots=[Shot(*shot) for shot in case.shots], chunk_tokens=case.chunk)
+    layout = TokenLayout.from_shots(
+        global_text=case.text, shots=[Shot(*shot) for shot in case.shots], chunk_tokens=case.chunk
+    )
     config = MoCConfig(chunk_tokens=case.chunk, top_k=case.k, causal=case.causal).replace(intra=case.intra)
     span, scale = (0, layout.length), case.width**-0.5
     generator = torch.Generator().manual_seed(0)

@@ -34,8 +34,8 @@ ROWS = ("story", "fine", "clip")
 FORWARD = (
     Tiles(64, 64, 4, 1), Tiles(64, 64, 4, 2), Tiles(64, 64, 4, 3), Tiles(64, 64, 4, 4), Tiles(64, 32, 4, 2),
     Tiles(64, 32, 4, 3), Tiles(64, 32, 4, 4), Tiles(128, 32, 8, 3), Tiles(128, 64, 8, 2), Tiles(128, 64, 8, 3),
-    Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 1), Tiles(64, 128, 4, 2, 512), Tiles(64, 128, 4, 3, 512),
-    Tiles(64, 128, 4, 3, 1024), Tiles(64, 128, 4, 4, 1024), Tiles(64, 128, 4, 3, 2048), Tiles(128, 128, 8, 3, 1024),
+    Tiles(128, 128, 8, 3), Tiles(64, 128, 4, 1), Tiles(64, 128, 4, 1, 512), Tiles(64, 128, 4, 1, 1024),
+    Tiles(64, 128, 4, 1, 2048), Tiles(64, 128, 4, 1, 4096), Tiles(64, 128, 8, 1, 2048), Tiles(128, 128, 8, 1, 2048),
     Tiles(128, 64, 4, 2, blocks=True), Tiles(128, 32, 4, 3, blocks=True), Tiles(64, 64, 4, 3, blocks=True),
 )  # fmt: skip
 BACKWARD = (
@@ -43,6 +43,7 @@ BACKWARD = (
     Tiles(128, 64, 8, 3),
 )  # fmt: skip
 BLOCKS = (256, 512, 1024, 2048)
+MERGED = (8, 16, 32)  # rows a program
 CANDIDATES = (16, 32, 64, 128)  # a tile of the top-k
 
 
@@ -96,16 +97,17 @@ def sweep(row: str, device: torch.device) -> Iterator[Line]:
         yield timed(Line(row, "route", f"{topk.ROWS} x {tile}", chosen), choose, truth)
     topk.candidates_per_tile = by_rule
 
-    least, truth = plans.SORTED_AT_ONCE, []
+    by_slots, truth = plans.slots_per_block, []
+    usual = by_slots(layout.length * links, layout.num_chunks)
     for block in BLOCKS:
-        plans.SORTED_AT_ONCE = block
+        plans.slots_per_block = lambda *_, block=block: block
 
         def planned() -> list[Tensor]:
             plan = plans.make_plan(indices, layout.num_chunks, 64)
             return [plan.slots[:real], plan.edges]
 
-        yield timed(Line(row, "plan", f"blocks of {block}", block == least), planned, truth)
-    plans.SORTED_AT_ONCE = least
+        yield timed(Line(row, "plan", f"blocks of {block}", block == usual), planned, truth)
+    plans.slots_per_block = by_slots
 
     own, truth = mandatory(layout, config, (0, layout.length), device), []
     for name in ("auto", *probes.NAMES[:-1]):
@@ -150,7 +152,11 @@ def _merge(row: str, bench: Bench, indices: Tensor, own: Mandatory, scale: float
         routed.merge(*parts, indices, layout.num_chunks, own_out, own_lse.contiguous(), out, lse)
         return out, lse
 
-    yield timed(Line(row, "merge", "", True), merged, [])
+    before, truth = routed.ROWS, list[Tensor]()
+    for rows in MERGED:
+        routed.ROWS = rows
+        yield timed(Line(row, "merge", f"{rows} rows", rows == before), merged, truth)
+    routed.ROWS = before
 
 
 def _at(ok: Tensor, run: Callable[[], Sequence[Tensor]]) -> Callable[[], list[Tensor]]:
