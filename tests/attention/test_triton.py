@@ -117,6 +117,7 @@ PLAN = ("sort", "scatter", "edges", "tiles")
 BACKWARD = ("dq", "dq_sum", "dkdv", "dkdv_sum", "delta")
 KERNELS = ("forward", "short_forward", "blocks_forward", "merge", "topk", "pool", *BACKWARD, *PLAN)  # fmt: skip
 ENGINE = ("blocks_forward",)  # by the copy engine, which sm_80 has not
+OTHERWISE = ("short_forward+WHOLE", "blocks_forward+OVERLAP", "topk+ONE")  # with that constant the other way round
 _I32 = ("slots", "edges", "tile_edges", "span_edges", "tile_group", "span_group", "index_ptr", "limit_ptr", "low_ptr",
         "high_ptr", "table_ptr", "count_ptr", "sum_ptr", "key_ptr", "start_ptr")  # fmt: skip
 _F32 = ("part_lse_ptr", "own_lse_ptr", "lse_ptr", "delta_ptr", "dlse_ptr", "dk_ptr", "dv_ptr", "more_ptr")  # fmt: skip
@@ -137,6 +138,7 @@ def _pointer(kernel: str, name: str) -> str | None:
 
 def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
     """The kernel as a launch on that architecture compiles it, up to the machine code."""
+    kernel, _, other = kernel.partition("+")
     import torch
     import triton
     from triton.backends.compiler import GPUTarget
@@ -166,6 +168,8 @@ def compiled(kernel: str, architecture: int, dtype: str, width: int) -> Any:
         "S": 128,
     }
     values |= {"HAS_TABLE": True, "DB": 128, "NEGATE": False, "OVERLAP": True, "WHOLE": False}
+    if other:
+        values[other] = not values[other]
     constants = {name: value for name, value in values.items() if name in function.arg_names}
     types = {}
     for name in function.arg_names:
@@ -194,6 +198,7 @@ def _compilations() -> list[Any]:
         if k not in ENGINE or width == 64
     ]
     slow += [("topk", 90, "fp32", 32)]
+    quick += [(kernel, 90, "bf16", 128) for kernel in OTHERWISE]
     return [*quick, *(pytest.param(*case, marks=pytest.mark.slow) for case in slow)]
 
 
