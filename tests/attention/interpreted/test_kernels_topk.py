@@ -195,7 +195,7 @@ def test_ties_within_tiles_and_between_them(seed: int, k: int, candidates: int) 
     assert torch.equal(fused(q, keys, candidate, k).long(), plain(q, keys, candidate, k))
 
 
-@QUICK
+@settings(QUICK, max_examples=12)
 @given(st.integers(1, topk.MOST_K), st.integers(1, 140), st.booleans())
 def test_every_k(k: int, candidates: int, few_values: bool) -> None:
     """More than there are candidates too; with scores that are all different, and of few values."""
