@@ -69,8 +69,16 @@ def main(words: list[str] | None = None) -> list[Cell]:
                     traceback.print_exc()
                     continue
                 cells += measured
+                save(cells, about, args)  # whatever ends the run, what is measured is there
     finally:
-        report(cells, about, args)
+        for text in summary(cells):
+            print(text, flush=True)
+        save(cells, about, args)
+        if args.plot and cells:
+            try:
+                plot(cells, args.plot)
+            except ImportError as error:
+                print(f"no plot: {error}", flush=True)
     return cells
 
 
@@ -106,10 +114,8 @@ def tell(cell: Cell) -> None:
         print(parts_line(cell), flush=True)
 
 
-def report(cells: list[Cell], about: dict[str, object], args: argparse.Namespace) -> None:
-    """Prints the closing comparisons and writes the files asked for."""
-    for text in summary(cells):
-        print(text, flush=True)
+def save(cells: list[Cell], about: dict[str, object], args: argparse.Namespace) -> None:
+    """Writes the tables asked for."""
     if args.save and cells:
         table = [cell.row() for cell in cells]
         names = list(dict.fromkeys(name for row in table for name in row))
@@ -119,11 +125,6 @@ def report(cells: list[Cell], about: dict[str, object], args: argparse.Namespace
             writer.writerows(table)
     if args.markdown and cells:
         args.markdown.write_text(markdown(cells, about))
-    if args.plot and cells:
-        try:
-            plot(cells, args.plot)
-        except ImportError as error:
-            print(f"no plot: {error}", flush=True)
 
 
 if __name__ == "__main__":

@@ -77,7 +77,10 @@ def markdown(cells: list[Cell], about: dict[str, object]) -> str:
         names = [name for name in PARTS if any(name in c.parts for c in with_parts)]
         text += _table(
             ("setting", "kernel", *names),
-            [(c.title, c.kernel, *(f"{c.parts.get(n, 0):.2f}" for n in names)) for c in with_parts],
+            [
+                (f"{c.title}, {c.heads} heads", c.kernel, *(f"{c.parts.get(n, 0):.2f}" for n in names))
+                for c in with_parts
+            ],
         )
     text += [f"{said}." for said in summary(cells)]
     return "\n".join(text).rstrip() + "\n"
