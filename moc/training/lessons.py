@@ -6,8 +6,8 @@ lessons can be given directly. Both are ours; the paper trains by diffusion alon
 
 **Recognition** goes to queries and keys as attention gets them. For queries of noisy shots, in every head:
 
-    mass = share of the softmax over all video tokens of earlier shots that falls on tokens of the same owner; of a
-           figure, tokens at another height of it count less, for a hat is seen on a head
+    mass = share of the softmax, over all earlier shots, the own shot and the text, that falls on tokens of the same
+           owner in earlier shots; of a figure, tokens at another height of it count less: a hat is seen on a head
     gain = the same over the chunks that a router chooses from: softmax of the query's scores with their mean keys,
            weighted by how much of the chunk is the owner's
     loss = - log mean over heads of (mass * gain)
@@ -155,6 +155,8 @@ class Lessons:
         weight = torch.where(target, torch.where(there, 0.0, math.log(ELSEWHERE)), NOWHERE)
         self.target = weight.flatten(2)[:, None]  # logarithms
         self.open = earlier.repeat_interleave(video, 2)[:, None]
+        noisy = torch.arange(shots, device=owner.device).repeat_interleave(text[1] + video)
+        self.own = (noisy == shot[..., None] + 1)[:, None]
         self.open_chunks = earlier.repeat_interleave(frames, 2)[:, None]
 
     def _row(self, shot: Tensor, token: Tensor) -> Tensor:
@@ -179,11 +181,13 @@ class Lessons:
     def _recognition(self, q: Tensor, k: Tensor) -> Tensor:
         heads, width = q.shape[1], q.shape[3]
         q = q.gather(2, self.rows[1][:, None, :, None].expand(-1, heads, -1, width)) * width**-0.5
-        shots = k[:, :, self.text[0] : self.text[0] + self.past * (self.text[1] + self.video)]
-        k = shots.unflatten(2, (self.past, -1))[:, :, :, self.text[1] :]
+        first, noisy = self.text[0], self.text[0] + self.past * (self.text[1] + self.video)
+        own = (q @ k[:, :, noisy:].mT).float().masked_fill(~self.own, NOWHERE).logsumexp(-1)
+        own = torch.logaddexp(own, (q @ k[:, :, :first].mT).float().logsumexp(-1))
+        k = k[:, :, first:noisy].unflatten(2, (self.past, -1))[:, :, :, self.text[1] :]
         means = k.unflatten(3, (self.frames, -1)).float().mean(4).flatten(2, 3).to(k.dtype)
         scores = (q @ k.flatten(2, 3).mT).float().masked_fill(~self.open, NOWHERE)
-        mass = (scores + self.target).logsumexp(-1) - scores.logsumexp(-1)
+        mass = (scores + self.target).logsumexp(-1) - torch.logaddexp(scores.logsumexp(-1), own)
         scores = (SHARPNESS * (q @ means.mT).float()).masked_fill(~self.open_chunks, NOWHERE)
         gain = (scores + self.gain).logsumexp(-1) - scores.logsumexp(-1)
         best = (mass + gain).logsumexp(1) - torch.tensor(float(heads), device=q.device).log()  # [B, Q]

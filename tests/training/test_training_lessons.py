@@ -111,6 +111,10 @@ def test_recognition_against_loops() -> None:
                         mean = k[b, h, first + 3 * f : first + 3 * f + 3].mean(0)
                         chunk_scores.append(SHARPNESS * float(q[b, h, row] @ mean) / math.sqrt(8))
                         covered.append(float((what.owner[b, s, 3 * f : 3 * f + 3] == who).float().mean()))
+                own = 3 + (past + shot) * (2 + video)
+                for other in (*range(3), *range(own, own + 2 + video)):  # global text, own caption and shot
+                    scores.append(float(q[b, h, row] @ k[b, h, other]) / math.sqrt(8))
+                    right.append(0.0)
                 softmax = torch.tensor(scores).softmax(0)
                 mass = float((softmax * torch.tensor(right)).sum())
                 share = torch.tensor(covered) / max(covered)
@@ -130,7 +134,7 @@ def test_a_head_that_finds_its_owner_learns_nothing_more() -> None:
             rows = slice(3 + at * (2 + video) + 2, 3 + (at + 1) * (2 + video))
             shot = at if at < 3 else at - 3
             one_hot = torch.nn.functional.one_hot(what.owner[b, shot], 12).float()
-            q[b, 0, rows] = k[b, 0, rows] = 20 * one_hot
+            q[b, 0, rows], k[b, 0, rows] = 20 * one_hot, 20 * one_hot * (at < 3)
     lessons.see(0, q, k, v)
     assert float(lessons.recognition()) == pytest.approx(math.log(2), abs=0.2)  # the other head looks anywhere
 
