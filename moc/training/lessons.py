@@ -8,15 +8,19 @@ lessons can be given directly. Both are ours; the paper trains by diffusion alon
 
     mass = share of the softmax, over all earlier shots, the own shot and the text, that falls on tokens of the same
            owner in earlier shots; of a figure, tokens at another height of it count less: a hat is seen on a head
-    gain = the same over the chunks that a router chooses from: softmax of the query's scores with their mean keys,
-           weighted by how much of the chunk is the owner's
-    loss = - log mean over heads of (mass * gain)
+    gain = the same over the frames, which stand for the chunks that a router chooses from, whatever those of the stage
+           are: sharpened softmax of the query's scores with their mean keys, where a frame counts by how much of it is
+           the owner's, as a share of the frame that has most of him
+    loss = - log mean over heads of (mass * gain), averaged over queries and layers
 
 A head that both chooses the right chunks and looks at the right tokens is enough; the others stay free.
 
 **Reading** goes to values, which are what attention carries: from a clean token's a linear reader is to tell how its
 owner looks, and from a noisy one's, further up, how an owner looks whom earlier shots have shown. Readers are left
 behind when training ends.
+
+"Clean" tokens are those of the first copy of a shot: where a story is denoised jointly, they are as noisy as the
+others.
 """
 
 from __future__ import annotations
@@ -108,7 +112,7 @@ class Lessons:
     Args:
         shown: what tokens show.
         text: tokens of the global text and of a caption.
-        frames: latent frames of a shot, which are the chunks.
+        frames: latent frames of a shot, which recognition takes for chunks.
         layers: of the network.
         reads: whether `reading` will be asked for.
         generator: draws the tokens, on the owners' device.
@@ -178,7 +182,8 @@ class Lessons:
                 rows = self.rows[kind][:, None, :, None].expand(-1, v.shape[1], -1, v.shape[3])
                 self.read.append((kind, layer, v.gather(2, rows).transpose(1, 2).flatten(2)))
 
-    def _recognition(self, q: Tensor, k: Tensor) -> Tensor:
+    def shares(self, q: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
+        """Logarithms of *mass* and *gain*, float32 `[B, H, Q]`, of the queries drawn, from a layer's `[B, H, L, D]`."""
         heads, width = q.shape[1], q.shape[3]
         q = q.gather(2, self.rows[1][:, None, :, None].expand(-1, heads, -1, width)) * width**-0.5
         first, noisy = self.text[0], self.text[0] + self.past * (self.text[1] + self.video)
@@ -189,8 +194,11 @@ class Lessons:
         scores = (q @ k.flatten(2, 3).mT).float().masked_fill(~self.open, NOWHERE)
         mass = (scores + self.target).logsumexp(-1) - torch.logaddexp(scores.logsumexp(-1), own)
         scores = (SHARPNESS * (q @ means.mT).float()).masked_fill(~self.open_chunks, NOWHERE)
-        gain = (scores + self.gain).logsumexp(-1) - scores.logsumexp(-1)
-        best = (mass + gain).logsumexp(1) - torch.tensor(float(heads), device=q.device).log()  # [B, Q]
+        return mass, (scores + self.gain).logsumexp(-1) - scores.logsumexp(-1)
+
+    def _recognition(self, q: Tensor, k: Tensor) -> Tensor:
+        mass, gain = self.shares(q, k)
+        best = (mass + gain).logsumexp(1) - torch.tensor(float(q.shape[1]), device=q.device).log()  # [B, Q]
         return -(best * self.known).sum() / self.known.sum().clamp_min(1)
 
     def recognition(self) -> Tensor:
@@ -200,7 +208,7 @@ class Lessons:
     def reading(self, readers: Readers) -> Tensor:
         """Mean cross-entropy over layers, tokens and attributes, a scalar."""
         if not self.read:
-            return 0.0 * readers.weight.sum()  # processes that share gradients expect some
+            return 0.0 * (readers.weight.sum() + readers.bias.sum())  # processes that share gradients expect all
         kinds, layers = [kind for kind, _, _ in self.read], [layer for _, layer, _ in self.read]
         x = torch.stack([features.flatten(0, 1) for _, _, features in self.read])  # [R, B Q, D]
         told = torch.baddbmm(readers.bias[kinds, layers], x, readers.weight[kinds, layers].to(x.dtype))

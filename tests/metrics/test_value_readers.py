@@ -49,7 +49,7 @@ def test_the_table(
     looks[:, 2] = look
     looks[:30, 3] = 1  # too few to say anything
     found = {("clean", 2): (values, looks), ("noisy", 4): (torch.zeros_like(values), looks)}
-    monkeypatch.setattr(value_readers, "read_values", lambda *_: found)
+    monkeypatch.setattr(value_readers, "read_values", lambda *_: (found, {0: [0.25, 0.5]}))
     value_readers.main([str(tmp_path / "out.json")])
     layers = json.loads((tmp_path / "out.json").read_text())["layers"]
     assert set(layers) == {"clean 2", "noisy 4"}
@@ -58,3 +58,4 @@ def test_the_table(
     out = capsys.readouterr().out
     assert "| values of | coat |" in out
     assert "| noisy 4 |" in out
+    assert "| 0 | 25.0 | 50.0 |" in out
