@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import math
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+from training_cases import environment, process, write_config
 
 from moc.backbones.pocket.config import PocketConfig
 from moc.training.config import parse
@@ -18,6 +21,7 @@ from moc.world.sampler import sample_stories
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, MAX_CAST, MAX_CHARACTERS, PLACE_ATTRIBUTES
 
 CPU = torch.device("cpu")
+LOGGED = ("loss", "loss_x", "recognition", "reading", "grad_norm")
 MODEL = PocketConfig(width=32, layers=2, heads=2, mlp=48, head=48)
 TINY = {
     "seed": 3,
@@ -172,8 +176,9 @@ def test_one_shot_has_no_lesson() -> None:
     readers = Readers(MODEL)
     assert lessons.recognition().item() == lessons.reading(readers).item() == 0
     lessons.reading(readers).backward()
-    assert readers.weight.grad is not None
-    assert not readers.weight.grad.any()
+    for name, parameter in readers.named_parameters():  # or processes that share gradients wait for it
+        assert parameter.grad is not None, name
+        assert not parameter.grad.any(), name
 
 
 def test_lessons_change_no_draw_of_the_data() -> None:
@@ -208,15 +213,54 @@ def test_a_resumed_run_keeps_its_readers(tmp_path: Path) -> None:
         assert torch.equal(a, b)
 
 
-def test_lessons_are_weighted_by_the_config_and_fade(tmp_path: Path) -> None:
-    loss = {}
-    for weight in (0.0, 1.0, 100.0):
-        trainer = Trainer(parse({**TINY, "recognition": weight, "reading": 0.0, "lr": 1e-9}), tmp_path, CPU)
-        piece = trainer._piece_gradients(trainer.config.stages[0], 0, 1.0)
-        loss[weight] = torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None])
-        assert (piece[2] > 0) == (weight > 0)
-    assert not torch.allclose(loss[0.0], loss[1.0])
-    torch.testing.assert_close(loss[100.0] - loss[0.0], 100 * (loss[1.0] - loss[0.0]), rtol=0.05, atol=2e-3)
+def _gradients(out: Path, lesson: str, weight: float, step: int = 0, decay: int = 1) -> tuple[torch.Tensor, bool]:
+    """Of the network in one piece of a step, and whether the lesson had a loss."""
+    settings = {"recognition": 0.0, "reading": 0.0, lesson: weight, "decay": decay}
+    trainer = Trainer(parse({**TINY, **settings}), out, CPU)
+    trainer.step = step
+    if trainer.readers is not None:  # as they begin they ask nothing of values
+        torch.nn.init.normal_(trainer.readers.weight, generator=torch.Generator().manual_seed(4))
+    logged = trainer._piece_gradients(trainer.config.stages[0], 0, 1.0)
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in trainer.model.parameters()]
+    return torch.cat([g.flatten() for g in grads]), bool(logged[2 if lesson == "recognition" else 3] > 0)
+
+
+@pytest.mark.parametrize("lesson", ["recognition", "reading"])
+def test_lessons_are_weighted_by_the_config(tmp_path: Path, lesson: str) -> None:
+    without, one, many = (_gradients(tmp_path, lesson, weight) for weight in (0.0, 1.0, 100.0))
+    assert [told for _, told in (without, one, many)] == [False, True, True]
+    taught = one[0] - without[0]
+    assert taught.abs().max() > 1e-4
+    torch.testing.assert_close(many[0] - without[0], 100 * taught, rtol=0.05, atol=2e-3)
+
+
+@pytest.mark.parametrize("lesson", ["recognition", "reading"])
+def test_lessons_fade_with_the_learning_rate(tmp_path: Path, lesson: str) -> None:
+    """Step 2 of 4 is at half of a decay over all four, and before one over the last."""
+    without = _gradients(tmp_path, lesson, 0.0, step=2)[0]
+    whole, half = (_gradients(tmp_path, lesson, 100.0, step=2, decay=decay)[0] - without for decay in (1, 4))
+    torch.testing.assert_close(half, whole / 2, rtol=1e-3, atol=1e-4)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_lessons_like_one(tmp_path: Path) -> None:
+    """Through a stage of one shot, which has none: what takes no part there must not stop the others."""
+    stages = [dict(TINY["stages"][0], stories=4, steps=2, shots=shots) for shots in (1, 3)]  # type: ignore[index]
+    rows = {}
+    for processes in (0, 2):
+        out = tmp_path / str(processes)
+        out.mkdir()
+        config = write_config(out, recognition=0.1, reading=0.1, decay=1, stages=stages)
+        done = subprocess.run(
+            process(config, out / "run", torchrun=processes),
+            env=environment(), capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        with (out / "run" / "log.csv").open(newline="") as file:
+            rows[processes] = [[float(row[name]) for name in LOGGED] for row in csv.DictReader(file)]
+    torch.testing.assert_close(torch.tensor(rows[2]), torch.tensor(rows[0]), rtol=1e-4, atol=1e-6)
+    taught = [row[2] > 0 and row[3] > 0 for row in rows[0]]
+    assert taught == [False, False, True, True]
 
 
 @pytest.mark.parametrize("changes", [{"causal": False}, {"intra": "chunk"}, {"text_links": "all"}])
