@@ -194,10 +194,10 @@ def _compilations() -> list[Any]:
     slow = [
         (k, 90, dtype, width)
         for k in shaped
+        if k not in ENGINE
         for dtype, width in (("fp16", 64), ("bf16", 96), ("bf16", 256))
-        if k not in ENGINE or width == 64
     ]
-    slow += [("topk", 90, "fp32", 32)]
+    slow += [("topk", 90, "fp32", 32), *((k, a, "fp16", 128) for k in ENGINE for a in (90, 100))]
     quick += [(kernel, 90, "bf16", 128) for kernel in OTHERWISE]
     return [*quick, *(pytest.param(*case, marks=pytest.mark.slow) for case in slow)]
 
