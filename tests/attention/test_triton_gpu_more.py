@@ -297,8 +297,8 @@ def test_offsets_beyond_32_bits() -> None:
     ],
 )
 def test_chunks_around_blocks_and_tiles(chunk: int, shots: list[Shot], text: int, links: int) -> None:
-    """Every way that the forward pass takes at head width 128, each twice with the same bits; and bits that are the same
-    where all beyond the chunk that is asked for is NaN."""
+    """Every way that the forward pass takes at head width 128, each twice with the same bits; and they stay the
+    same where all beyond the chunk that is asked for is NaN."""
     layout = stream(chunk, shots, global_text=text)
     config = MoCConfig(chunk_tokens=chunk, top_k=links, causal=False)
     low = inputs(layout, 2, 2, 128, BF16)

@@ -167,6 +167,10 @@ def test_which_tensors_make_a_matrix(monkeypatch: pytest.MonkeyPatch) -> None:
         torch.zeros(50, 2, 3, 64).permute(1, 2, 0, 3),  # batch rows within a row
     ):
         assert blocks_of(odd, 32) is None
+    for most, fits in ((300, True), (299, False)):
+        with monkeypatch.context() as patch:
+            patch.setattr(descriptors, "MOST_ROWS", most)
+            assert (blocks_of(x, 32) is not None) == fits
     monkeypatch.setattr(descriptors, "INTERPRETING", False)
     descriptors._engine.cache_clear()
     assert blocks_of(x, 32) is None  # no engine
