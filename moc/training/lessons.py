@@ -198,7 +198,7 @@ class Lessons:
 
     def _recognition(self, q: Tensor, k: Tensor) -> Tensor:
         mass, gain = self.shares(q, k)
-        best = (mass + gain).logsumexp(1) - torch.tensor(float(q.shape[1]), device=q.device).log()  # [B, Q]
+        best = (mass + gain).logsumexp(1) - math.log(q.shape[1])  # [B, Q]
         return -(best * self.known).sum() / self.known.sum().clamp_min(1)
 
     def recognition(self) -> Tensor:
