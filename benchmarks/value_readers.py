@@ -9,7 +9,8 @@ area has, and tried on the last quarter of the stories: clean tokens are asked h
 owner looks whom earlier shots have shown, whether captions name it or not. Routes are as in sampling, without drops.
 
 A second table says how much of its attention a noisy token gives to tokens of its owner in earlier shots, were none of
-them out of reach: the mean over figures' tokens, head by head.
+them out of reach: the mean over figures' tokens, head by head. Tokens at another height of a figure count less, as in
+the lesson of recognition.
 """
 
 from __future__ import annotations
