@@ -123,7 +123,7 @@ def forward(
     rows = links.rows
     for slab in slabs(tiling, layout, q_RD.shape[1], out.element_size()):
         q = _take(q_RD, rows[slab.links], wide).mul_(scale)
-        scores = torch.bmm(q, _take(k_KD, slab.keys, wide).mT)
+        scores = torch.bmm(q, _take_keys(k_KD, slab, wide).mT)
         if slab.pad is not None:
             scores.masked_fill_(slab.pad, -torch.inf)
         top = scores.amax(-1, keepdim=True)
@@ -131,7 +131,7 @@ def forward(
         total = weights.sum(-1, keepdim=True)
         a, b = slab.place
         block = out[a:b].view(q.shape)
-        torch.bmm(weights, _take(v_KD, slab.keys, wide), out=block)
+        torch.bmm(weights, _take_keys(v_KD, slab, wide), out=block)
         block.div_(total)
         torch.add(top, total.log_(), out=lse[a:b].view(total.shape))
     return out, lse, _place_of_slots(links, tiling)
@@ -169,7 +169,7 @@ def backward(
     for slab in slabs(tiling, layout, q_RD.shape[1], 2 * dq.element_size()):
         row = rows[slab.links]
         q = _take(q_RD, row, wide).mul_(scale)
-        k, v, dout = (_take(x, i, wide) for x, i in ((k_KD, slab.keys), (v_KD, slab.keys), (dout_RD, row)))
+        k, v, dout = _take_keys(k_KD, slab, wide), _take_keys(v_KD, slab, wide), _take(dout_RD, row, wide)
         scores = torch.bmm(q, k.mT)
         if slab.pad is not None:
             scores.masked_fill_(slab.pad, -torch.inf)
@@ -215,3 +215,12 @@ def _place_of_slots(links: Links, tiling: Tiling) -> Tensor:
 
 def _take(x: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
     return x.index_select(0, rows.flatten()).view(*rows.shape, x.shape[-1]).to(dtype)
+
+
+def _take_keys(x: Tensor, slab: Slab, dtype: torch.dtype) -> Tensor:
+    """[t, K, D] key rows of the slab's tiles. Rows of a whole chunk lie side by side, and are copied at once."""
+    if slab.pad is not None or not x.is_contiguous():
+        return _take(x, slab.keys, dtype)
+    length, width = slab.keys.shape[1], x.shape[1]
+    windows = x.as_strided((len(x) - length + 1, length * width), (width, 1))  # one from every row on
+    return windows.index_select(0, slab.keys[:, 0]).view(*slab.keys.shape, width).to(dtype)
