@@ -187,6 +187,9 @@ def make_piece(
     cos, sin = rotations(
         _positions(shots, frames, first, twice, model).to(device), rotation_table(model).to(device), offset.float()
     )
+    drop_routes = torch.rand(batch, generator=host) < config.drop_routes
+    if what is not None:
+        what.taught = ~joint[:, 0] & ~drop_routes.to(device)
     return Piece(
         global_tokens=global_tokens,
         captions=torch.cat([captions[:, :-1], captions], dim=1) if twice else captions,
@@ -197,7 +200,7 @@ def make_piece(
         importance=importance / importance.mean(),
         cos=cos,
         sin=sin,
-        drop_routes=torch.rand(batch, generator=host) < config.drop_routes,
+        drop_routes=drop_routes,
         first_row=piece * batch,
         shown=what,
     )

@@ -19,8 +19,7 @@ A head that both chooses the right chunks and looks at the right tokens is enoug
 owner looks, and from a noisy one's, further up, how an owner looks whom earlier shots have shown. Readers are left
 behind when training ends.
 
-"Clean" tokens are those of the first copy of a shot: where a story is denoised jointly, they are as noisy as the
-others.
+Stories that are denoised jointly, whose past is as noisy as the rest, and stories without routes have no lessons.
 """
 
 from __future__ import annotations
@@ -57,11 +56,13 @@ class Shown:
         band: int64 `[B, S, V]`: at which height of a figure, 0 (top) to `BANDS` - 1; 0 for scenery.
         looks: int64 `[B, owners, attributes]`: values of every owner's attributes, those of characters first, `UNSEEN`
             where there are none.
+        taught: bool `[B]`: stories that lessons are given in; not those whose past can't be read.
     """
 
     owner: Tensor
     band: Tensor
     looks: Tensor
+    taught: Tensor
 
 
 def shown(stories: StoryBatch, masks: Tensor, boxes: Tensor, model: PocketConfig) -> Shown:
@@ -92,7 +93,8 @@ def shown(stories: StoryBatch, masks: Tensor, boxes: Tensor, model: PocketConfig
     names = list(CHARACTER_ATTRIBUTES)
     bare = looks[..., names.index("hat")] == HAT.index("none")
     looks[..., names.index("hat_color")].masked_fill_(bare, UNSEEN)
-    return Shown(owner, band, looks.where(looks >= 0, UNSEEN))
+    taught = torch.ones(batch, dtype=torch.bool, device=owner.device)
+    return Shown(owner, band, looks.where(looks >= 0, UNSEEN), taught)
 
 
 class Readers(nn.Module):
@@ -139,7 +141,8 @@ class Lessons:
         everyone = torch.arange(MAX_CHARACTERS + MAX_SCENES, device=owner.device)
         present = (owner[..., None] == everyone).any(2)  # [B, S, owners]
         seen = present.cumsum(1) - present.long() > 0
-        known = seen.gather(2, owner)[:, 1:]  # tokens whose owner an earlier shot has shown
+        taught = shown.taught[:, None, None]
+        known = seen.gather(2, owner)[:, 1:] & taught  # tokens whose owner an earlier shot has shown
         figures = torch.where(owner < MAX_CHARACTERS, FIGURES, 1.0)
         count = min(QUERIES, self.past * video)
         drawn = torch.multinomial((known * figures[:, 1:] + 1e-6).flatten(1), count, generator=generator)
@@ -150,7 +153,7 @@ class Lessons:
         shot = drawn // video  # 0-based number of the last shot before
         self.rows = [self._row(clean // video, clean % video), self._row(self.past + 1 + shot, drawn % video)]
         self.looks = [shown.looks.gather(1, x[..., None].expand(-1, -1, shown.looks.shape[2])) for x in owners]
-        self.looks[1] = self.looks[1].where(self.known[..., None], UNSEEN)
+        self.looks = [x.where(ok, UNSEEN) for x, ok in zip(self.looks, (taught, self.known[..., None]), strict=True)]
         earlier = torch.arange(self.past, device=owner.device) <= shot[..., None]  # [B, Q, S - 1]
         target = (owner[:, None, :-1] == owners[1][..., None, None]) & earlier[..., None]  # [B, Q, S - 1, V]
         chunks = target.unflatten(3, (frames, -1)).float().mean(-1).flatten(2)

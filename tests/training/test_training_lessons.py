@@ -79,7 +79,7 @@ def _random_lessons(frames: int = 2, bands: int = 3) -> tuple[Shown, Lessons]:
     looks[:, :6, :8] = torch.randint(0, 3, (2, 6, 8), generator=generator)
     looks[:, 6:, 8:] = torch.randint(0, 6, (2, 6, 4), generator=generator)
     band = torch.randint(0, bands, owner.shape, generator=generator).where(owner < 6, 0)
-    what = Shown(owner, band, looks)
+    what = Shown(owner, band, looks, torch.ones(2, dtype=torch.bool))
     return what, Lessons(what, (3, 2), frames, 2, True, torch.Generator().manual_seed(5))
 
 
@@ -170,7 +170,7 @@ def test_reading_against_loops() -> None:
 
 def test_one_shot_has_no_lesson() -> None:
     nobody = torch.zeros(2, 1, 6, dtype=torch.int64)
-    what = Shown(nobody, nobody, torch.zeros(2, 12, 12, dtype=torch.int64))
+    what = Shown(nobody, nobody, torch.zeros(2, 12, 12, dtype=torch.int64), torch.ones(2, dtype=torch.bool))
     lessons = Lessons(what, (3, 2), 2, 2, True, torch.Generator())
     lessons.see(1, *_stream())
     readers = Readers(MODEL)
@@ -269,3 +269,21 @@ def test_lessons_need_shots_that_look_back_alone(changes: dict[str, object], les
     others = {"recognition": 0.0, "reading": 0.0}
     with pytest.raises(ValueError, match=f"{lesson} = 0.1.* must be 0 unless shots look back alone"):
         parse({**TINY, **others, lesson: 0.1, **changes})
+
+
+def test_no_lesson_in_a_story_whose_past_cannot_be_read() -> None:
+    what, whole = _random_lessons()
+    what.taught = torch.tensor([True, False])
+    half = Lessons(what, (3, 2), 2, 2, True, torch.Generator().manual_seed(5))
+    assert half.known[0].any()
+    assert not half.known[1].any()
+    for looks, all_looks in zip(half.looks, whole.looks, strict=True):
+        assert looks.shape == all_looks.shape
+        assert (looks[1] == UNSEEN).all()
+    config = parse({**TINY, "drop_routes": 0.5, "clean_history": 0.4, "near_clean_history": 0.2, "micro_stories": 16,
+                    "stages": [{"steps": 1, "stories": 16, "latent_frames": 1, "shots": 3, "top_k": 2}]})  # fmt: skip
+    piece = make_piece(config, MODEL, config.stages[0], 0, 0, CPU)
+    assert piece.shown is not None
+    joint = (piece.t[:, :2] == piece.t[:, 2:4]).all(1)  # a past of the same noise
+    assert 0 < int(joint.sum()) < 16
+    assert torch.equal(piece.shown.taught, ~joint & ~piece.drop_routes)

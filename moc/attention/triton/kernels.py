@@ -124,9 +124,8 @@ def blocks_forward_kernel(
 ):  # fmt: skip
     """`forward_kernel` with keys and values by the copy engine, in blocks of N; see `descriptors.Blocks`.
 
-    OVERLAP: no video chunk is shorter than N, so the last block may start early enough to end with its chunk. Keys that
-    it holds again have been counted, and add nothing: no tail, no other chunk's keys. Only of shorter text, to which
-    nothing but hand-made routes leads, it holds keys that stand before it: they weigh nothing, but raise the maximum.
+    OVERLAP: no chunk is shorter than N, so the last block may start early enough to end with its chunk. Keys that it
+    holds again have been counted, and add nothing: no tail, no other chunk's keys.
     """
     b, h, c, slot, row, ok, real = _tile_of(tile_group, tile_edges, edges, slots, groups, C, H, W, LQ, M)
     if real:

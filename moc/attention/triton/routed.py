@@ -136,7 +136,7 @@ def links_forward(
     known = {"WHOLE": tiles.all_of_length(layout, shape.N)} if shape.span else {}
     if len(described) == 2:
         kernel = kernels.blocks_forward_kernel
-        known = {"OVERLAP": tiles.shortest_routed(layout) >= shape.N}
+        known = {"OVERLAP": tiles.shortest_chunk(layout) >= shape.N}
         sources, steps = [x.descriptor for x in described], [step for x in described for step in x.steps]
     elif shape.blocks:
         shape = tiles.by_pointers(tiles.longest_chunk(layout))

@@ -54,16 +54,10 @@ def longest_chunk(layout: TokenLayout) -> int:
     return longest
 
 
-def shortest_routed(layout: TokenLayout) -> int:
-    """Tokens of the shortest chunk that can be routed to: text never is. 0 where there is none."""
-
-    def shortest() -> int:
-        text = layout.to("cpu").chunk_is_text.tolist()
-        lengths = (b - a for a, b in pairwise(layout.chunk_edges()))
-        return min((n for n, is_text in zip(lengths, text, strict=True) if not is_text), default=0)
-
-    found: int = layout.cached("shortest_routed", shortest)
-    return found
+def shortest_chunk(layout: TokenLayout) -> int:
+    """Tokens of the shortest chunk of all; text counts, for routes made by hand may lead there."""
+    shortest: int = layout.cached("shortest_chunk", lambda: min(b - a for a, b in pairwise(layout.chunk_edges())))
+    return shortest
 
 
 def all_of_length(layout: TokenLayout, length: int) -> bool:

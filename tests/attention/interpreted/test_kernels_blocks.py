@@ -208,7 +208,8 @@ def _to_all(layout: TokenLayout, width: int = 16) -> tuple[list[Tensor], Tensor]
         ((32,), 0, 0.25, True),  # one block, no tail
         ((32, 33, 63, 64, 65, 40), 0, 0.25, True),
         ((32, 33, 63), 0, -0.4, True),
-        ((33, 70), 3, 0.0, True),  # a short caption is no chunk that anything goes to
+        ((33, 70), 32, 0.0, True),
+        ((33, 70), 3, 0.0, False),  # routes made by hand may lead to a caption
         ((31, 64), 0, 0.25, False),
         ((1, 100), 0, 0.25, False),
         ((90, 1, 96), 31, 0.25, False),
@@ -217,7 +218,7 @@ def _to_all(layout: TokenLayout, width: int = 16) -> tuple[list[Tensor], Tensor]
 def test_the_last_block_ends_with_its_chunk(
     started: dict[str, Started], lengths: tuple[int, ...], text: int, scale: float, overlap: bool
 ) -> None:
-    """Where no chunk that can be chosen is shorter than a block, its keys are counted once all the same."""
+    """Where no chunk is shorter than a block, its keys are counted once all the same."""
     layout = _chunks(*lengths, text=text)
     inputs, indices = _to_all(layout)
     got = links(inputs, layout, indices, BLOCKS, scale)
