@@ -166,8 +166,9 @@ def test_forward_is_bit_stable_and_backward_where_asked() -> None:
 
 
 @pytest.mark.gpu
-def test_a_cuda_graph_replays_with_other_routes() -> None:
-    layout, config = stream(128, [Shot(0, 10, 300)] * 4, 0), MoCConfig(chunk_tokens=128, top_k=4)
+@pytest.mark.parametrize("chunk", [128, 256])  # keys that stay, and blocks by descriptors made on the host
+def test_a_cuda_graph_replays_with_other_routes(chunk: int) -> None:
+    layout, config = stream(chunk, [Shot(0, 10, 300)] * 4, 0), MoCConfig(chunk_tokens=chunk, top_k=4)
     q, k, v = inputs(layout, 1, 4, 128, torch.bfloat16)
     for _ in range(2):
         moc_attention(q, k, v, layout, config, backend="triton")
