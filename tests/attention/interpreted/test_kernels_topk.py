@@ -205,8 +205,8 @@ def test_every_k(k: int, candidates: int, few_values: bool) -> None:
     assert torch.equal(fused(q, keys, ranges, k).long(), plain(q, keys, ranges, k))
 
 
-@pytest.mark.parametrize("k", [1, 2, 3, 8, 9])
-@pytest.mark.parametrize("candidates", [1, 2, 31, 32, 33])
+@pytest.mark.parametrize("k", [1, 3, 8, 9])
+@pytest.mark.parametrize("candidates", [2, 31, 32, 33])
 def test_one_tile_and_many_choose_alike(monkeypatch: pytest.MonkeyPatch, candidates: int, k: int) -> None:
     for values in (1, 1000):
         q, keys, ranges = _random(66, candidates, 16, candidates + k, torch.float32)
