@@ -133,10 +133,11 @@ def links_forward(
     kernel = kernels.short_forward_kernel if shape.span else kernels.forward_kernel
     sources, steps = [k, v], strides(k, v)
     described = [x for x in keys if x is not None]
-    known = {"WHOLE": tiles.all_of_length(layout, shape.N)} if shape.span else {}
+    enough = tiles.shortest_chunk(layout) >= shape.N
+    known = {"WHOLE": enough} if shape.span else {}  # keys that stay are those of chunks of at most N
     if len(described) == 2:
         kernel = kernels.blocks_forward_kernel
-        known = {"OVERLAP": tiles.shortest_chunk(layout) >= shape.N}
+        known = {"OVERLAP": enough}
         sources, steps = [x.descriptor for x in described], [step for x in described for step in x.steps]
     elif shape.blocks:
         shape = tiles.by_pointers(tiles.longest_chunk(layout))

@@ -60,12 +60,6 @@ def shortest_chunk(layout: TokenLayout) -> int:
     return shortest
 
 
-def all_of_length(layout: TokenLayout, length: int) -> bool:
-    """Whether all chunks, text too, have as many tokens."""
-    lengths: set[int] = layout.cached("chunk lengths", lambda: {b - a for a, b in pairwise(layout.chunk_edges())})
-    return lengths == {length}
-
-
 def keys_per_tile(longest: int) -> int:
     """32 or 64 keys: short chunks waste less of a short tile."""
     return 32 if longest <= 32 or 64 < longest <= 96 else 64
