@@ -224,7 +224,8 @@ class RoutedAttention:
             device = piece.shown.owner.device
             draws = torch.Generator(device=device).manual_seed(key(config.seed, "lessons", step, piece.first_row))
             text = (model.global_tokens, model.caption_tokens)
-            self.lessons = Lessons(piece.shown, text, stage.latent_frames, model.layers, config.reading > 0, draws)
+            wanted = (config.recognition > 0, config.reading > 0)
+            self.lessons = Lessons(piece.shown, text, stage.latent_frames, model.layers, *wanted, draws)
         self.split: tuple[Tensor, Tensor, Tensor] | None = None
         if is_fixed(self.moc) and bool(piece.drop_routes.any()):
             kept, dropped = (~piece.drop_routes).nonzero().flatten(), piece.drop_routes.nonzero().flatten()

@@ -116,7 +116,7 @@ class Lessons:
         text: tokens of the global text and of a caption.
         frames: latent frames of a shot, which recognition takes for chunks.
         layers: of the network.
-        reads: whether `reading` will be asked for.
+        recognises, reads: whether `recognition` and `reading` will be asked for.
         generator: draws the tokens, on the owners' device.
     """
 
@@ -126,13 +126,14 @@ class Lessons:
         text: tuple[int, int],
         frames: int,
         layers: int,
+        recognises: bool,
         reads: bool,
         generator: torch.Generator,
     ) -> None:
         owner = shown.owner
         _, shots, video = owner.shape
         self.text, self.frames, self.past, self.video = text, frames, shots - 1, video
-        self.layers, self.reads = layers, reads
+        self.layers, self.recognises, self.reads = layers, recognises, reads
         self.found: list[Tensor] = []
         self.read: list[tuple[int, int, Tensor]] = []
         self.known = torch.zeros((), device=owner.device)
@@ -177,7 +178,8 @@ class Lessons:
         """
         if not self.past or layer < self.layers // 4:
             return
-        self.found.append(self._recognition(q, k))
+        if self.recognises:
+            self.found.append(self._recognition(q, k))
         if not self.reads:
             return
         for kind in (0, 1):

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import MISSING, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -317,7 +317,8 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
     """
     free = {"model", "stages", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
     values = now.to_dict()
-    for key, value in before.items():
+    untold = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}  # by an older checkpoint
+    for key, value in (untold | before).items():
         if key not in free and values.get(key) != value:
             raise ValueError(f"the run began with {key} = {value!r}, not {values.get(key)!r}; start another elsewhere")
     for row, stage in zip(before["stages"], values["stages"], strict=False):

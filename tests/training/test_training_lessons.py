@@ -15,7 +15,7 @@ from moc.backbones.pocket.config import PocketConfig
 from moc.training.config import parse
 from moc.training.data import RoutedAttention, make_piece
 from moc.training.lessons import COVERED, ELSEWHERE, SHARPNESS, UNSEEN, Lessons, Readers, Shown, shown
-from moc.training.loop import Trainer
+from moc.training.loop import Trainer, refuse_other_settings
 from moc.world.render import render
 from moc.world.sampler import sample_stories
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, MAX_CAST, MAX_CHARACTERS, PLACE_ATTRIBUTES
@@ -80,7 +80,7 @@ def _random_lessons(frames: int = 2, bands: int = 3) -> tuple[Shown, Lessons]:
     looks[:, 6:, 8:] = torch.randint(0, 6, (2, 6, 4), generator=generator)
     band = torch.randint(0, bands, owner.shape, generator=generator).where(owner < 6, 0)
     what = Shown(owner, band, looks, torch.ones(2, dtype=torch.bool))
-    return what, Lessons(what, (3, 2), frames, 2, True, torch.Generator().manual_seed(5))
+    return what, Lessons(what, (3, 2), frames, 2, True, True, torch.Generator().manual_seed(5))
 
 
 def _stream(heads: int = 2, width: int = 8, video: int = 6) -> list[torch.Tensor]:
@@ -171,7 +171,7 @@ def test_reading_against_loops() -> None:
 def test_one_shot_has_no_lesson() -> None:
     nobody = torch.zeros(2, 1, 6, dtype=torch.int64)
     what = Shown(nobody, nobody, torch.zeros(2, 12, 12, dtype=torch.int64), torch.ones(2, dtype=torch.bool))
-    lessons = Lessons(what, (3, 2), 2, 2, True, torch.Generator())
+    lessons = Lessons(what, (3, 2), 2, 2, True, True, torch.Generator())
     lessons.see(1, *_stream())
     readers = Readers(MODEL)
     assert lessons.recognition().item() == lessons.reading(readers).item() == 0
@@ -274,7 +274,7 @@ def test_lessons_need_shots_that_look_back_alone(changes: dict[str, object], les
 def test_no_lesson_in_a_story_whose_past_cannot_be_read() -> None:
     what, whole = _random_lessons()
     what.taught = torch.tensor([True, False])
-    half = Lessons(what, (3, 2), 2, 2, True, torch.Generator().manual_seed(5))
+    half = Lessons(what, (3, 2), 2, 2, True, True, torch.Generator().manual_seed(5))
     assert half.known[0].any()
     assert not half.known[1].any()
     for looks, all_looks in zip(half.looks, whole.looks, strict=True):
@@ -287,3 +287,21 @@ def test_no_lesson_in_a_story_whose_past_cannot_be_read() -> None:
     joint = (piece.t[:, :2] == piece.t[:, 2:4]).all(1)  # a past of the same noise
     assert 0 < int(joint.sum()) < 16
     assert torch.equal(piece.shown.taught, ~joint & ~piece.drop_routes)
+
+
+def test_a_run_without_lessons_does_not_go_on_with_them() -> None:
+    """Nor does one from before there were any, whose checkpoint says nothing of them."""
+    now = parse(TINY)
+    before = parse({**TINY, "recognition": 0.0, "reading": 0.0}).to_dict()
+    for known in (before, {k: v for k, v in before.items() if k not in ("recognition", "reading", "noisiest")}):
+        with pytest.raises(ValueError, match=r"the run began with recognition = 0.0, not 0.1"):
+            refuse_other_settings(known, now, 1)
+    refuse_other_settings(now.to_dict(), now, 1)
+
+
+def test_recognition_costs_nothing_where_it_is_not_asked_for() -> None:
+    what, _ = _random_lessons()
+    lessons = Lessons(what, (3, 2), 2, 2, False, True, torch.Generator().manual_seed(5))
+    lessons.see(1, *_stream())
+    assert not lessons.found
+    assert lessons.read
