@@ -49,7 +49,9 @@ def train(
         with TrainingProgress(quiet=quiet or not first) as progress:
             weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes, device=device)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"Stopped. Go on from the last checkpoint in {folder} with --resume.") from None
+        if (folder / "checkpoint.pt").exists():
+            raise KeyboardInterrupt(f"Stopped. Go on from the last checkpoint in {folder} with --resume.") from None
+        raise KeyboardInterrupt(f"Stopped before the first checkpoint in {folder}; start again.") from None
     if as_json and first:
         print_json({"weights": str(weights), "out": str(folder), "wall_seconds": time.monotonic() - began})
     elif first and not quiet:

@@ -434,3 +434,25 @@ def test_resuming_with_other_settings_is_refused(tmp_path: Path) -> None:
     train(config, tmp_path / "run", minutes=0.0)
     with pytest.raises(InputError, match=r"began with lr = 0\.\d+, not 0\.5"):
         train(config, tmp_path / "run", resume=True, overrides={"lr": 0.5})
+
+
+@pytest.mark.parametrize("saved", [True, False])
+def test_what_ctrl_c_says_depends_on_what_is_there(
+    saved: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is sent to a checkpoint that isn't there."""
+    from moc_cli.train import train as command
+
+    def stopped(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("moc.training.run.train", stopped)
+    if saved:
+        (tmp_path / "checkpoint.pt").touch()
+    says = (
+        "Go on from the last checkpoint .* with --resume"
+        if saved
+        else "Stopped before the first checkpoint .*start again"
+    )
+    with pytest.raises(KeyboardInterrupt, match=says):
+        command(write_config(tmp_path), out=tmp_path, overrides=[], minutes=None, device="cpu", seed=None, quiet=True)
