@@ -39,6 +39,7 @@ CHANGES = {
     "k1": "routes, k = 1", "k1_random": "random, k = 1",
     "k2": "routes, k = 2", "k2_random": "random, k = 2",
     "planted": "routes, k = 5", "k5_random": "random, k = 5",
+    "k10": "routes, k = 10",
 }  # fmt: skip
 LONG = {
     "shots24": "24 shots", "shots24_outer": "24 shots, `outer_top_m: 5`",

@@ -59,6 +59,7 @@ CASES = {
     "k2": Case("planted", 256, attention={"top_k": 2}, seconds=95),
     "k2_random": Case("planted", 256, attention={"top_k": 2, "pattern": "random"}, seconds=95),
     "k5_random": Case("planted", 256, attention={"pattern": "random"}, seconds=100),
+    "k10": Case("planted", 256, attention={"top_k": 10}, seconds=110),
     "shots24": Case("planted", 64, 24, seconds=100),
     "shots24_outer": Case("planted", 64, 24, {"outer_top_m": 5}, seconds=100),
     "shots64": Case("planted", 32, 64, seconds=150),
