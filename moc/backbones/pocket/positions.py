@@ -3,6 +3,10 @@
 3D RoPE that advances shot after shot (LCT, section 3). Frames count from the start of their own shot and a separate
 low-frequency index counts shots, so a stream longer than training keeps every frame position in distribution; the
 unrotated pairs let a pooled key match by content alone. Both choices are ours; the paper does not say.
+
+Training shows stories of eight shots, at any place up to shot 64. Later shots of a stream, and earlier shots that lie
+further back than any did in training, are put where training has shown some: `seat` and `seen_from`. The paper's outer
+loop (App. I) is after the same, positions within the trained length.
 """
 
 from __future__ import annotations
@@ -41,6 +45,34 @@ def rotation_table(config: PocketConfig) -> Tensor:
     table[at + shot + frame : at + shot + frame + space, 2] = _axis_rates(space, 32.0)
     table[at + shot + frame + space :, 3] = _axis_rates(space, 48.0)
     return table
+
+
+REACH = 7  # shots back that training has shown
+LAST_SEAT = 64  # the highest shot index that training has shown
+
+
+def seat(number: int) -> int:
+    """The shot index that shot `number` of a stream gets while it is drawn, and its stored keys with it."""
+    return min(number, LAST_SEAT)
+
+
+def seen_from(number: int, earlier: int) -> int:
+    """The shot index at which shot `number` sees the `earlier` one: at most `REACH` shots back."""
+    return seat(number) - min(number - earlier, REACH)
+
+
+def move(x_BHLD: Tensor, table: Tensor, shots: int) -> Tensor:
+    """Keys, or means of keys, of one shot, turned as if its index were higher by `shots`. Exact up to rounding."""
+    if not shots:
+        return x_BHLD
+    (pairs,) = table[:, 0].nonzero(as_tuple=True)
+    angle = shots * table[pairs, 0]
+    other = pairs + x_BHLD.shape[-1] // 2
+    first, second = x_BHLD[..., pairs].float(), x_BHLD[..., other].float()
+    moved = x_BHLD.clone()
+    moved[..., pairs] = (first * angle.cos() - second * angle.sin()).to(x_BHLD.dtype)
+    moved[..., other] = (second * angle.cos() + first * angle.sin()).to(x_BHLD.dtype)
+    return moved
 
 
 def shot_positions(config: PocketConfig, shot: int, latent_frames: int, first_frame: int = 0) -> Tensor:

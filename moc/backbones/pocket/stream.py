@@ -16,7 +16,7 @@ from torch import Tensor
 from moc.attention import attend
 from moc.attention.patterns import fitted
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.positions import rotation_table, rotations, shot_positions
+from moc.backbones.pocket.positions import move, rotation_table, rotations, seat, seen_from, shot_positions
 from moc.config import MoCConfig
 from moc.layout import Shot, TokenLayout
 from moc.outer_loop import select_shots
@@ -125,6 +125,14 @@ class Memory:
                 earlier = self._preselect(number, earlier[: len(earlier) - len(kept)], m - len(kept)) + kept
         return ShotPass(self, number, earlier, caption, on_route)
 
+    def seen(self, earlier: int, number: int) -> Finished:
+        """What shot `number` reads of a finished `earlier` shot: its keys where training has shown some."""
+        kept, shots = self.finished[earlier], seen_from(number, earlier) - seat(earlier)
+        if not shots:
+            return kept
+        keys, descriptors = ([move(x, self.table, shots) for x in xs] for xs in (kept.keys, kept.descriptors))
+        return Finished(keys, kept.values, descriptors)
+
     def _preselect(self, number: int, earlier: list[int], m: int) -> list[int]:
         members = [*earlier, number]
         missing = [n for n in members if n not in self.features]
@@ -151,9 +159,9 @@ class ShotPass:
         own = memory.layout.shots[number - 1]
         self.rows = own.text + own.video
         self.start = self.layout.length - self.rows
-        positions = shot_positions(size, number, own.frames).to(memory.device)
+        positions = shot_positions(size, seat(number), own.frames).to(memory.device)
         self.cos, self.sin = rotations(positions, memory.table)
-        parts = [memory.finished[n] for n in (0, *self.earlier)]
+        parts = [memory.finished[0], *(memory.seen(n, number) for n in self.earlier)]
         layers = range(size.layers)
         # room for the new rows behind the history, so that a step writes them in place
         self.keys = [self._with_room([p.keys[layer] for p in parts]) for layer in layers]

@@ -212,7 +212,7 @@ def _put_in(one: ShotPass, memory: Memory, chosen: list[list[int]]) -> None:
         for b, numbers in enumerate(chosen):
             if numbers[i] == stand_in:
                 continue
-            kept = memory.finished[numbers[i]]
+            kept = memory.seen(numbers[i], one.number)
             for layer in range(len(kept.keys)):
                 one.keys[layer][b, :, start:stop] = kept.keys[layer][b]
                 one.values[layer][b, :, start:stop] = kept.values[layer][b]
