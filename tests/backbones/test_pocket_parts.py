@@ -18,7 +18,18 @@ from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT, per_token, timestep_features
 from moc.backbones.pocket.noise import SCALES, WHITE, Component, draw_noise, shot_generator
 from moc.backbones.pocket.patches import patchify, unpatchify
-from moc.backbones.pocket.positions import rotate, rotation_table, rotations, shot_positions, stream_positions
+from moc.backbones.pocket.positions import (
+    LAST_SEAT,
+    REACH,
+    move,
+    rotate,
+    rotation_table,
+    rotations,
+    seat,
+    seen_from,
+    shot_positions,
+    stream_positions,
+)
 from moc.errors import InputError
 from moc.sampling import Solver, timesteps
 
@@ -193,6 +204,32 @@ def test_positions_of_a_stream() -> None:
     assert video[0].tolist() == [4, 3, 1, 1]
     assert video[-1].tolist() == [4, 4, 2, 4]
     assert len({tuple(p) for p in video.tolist()}) == len(video)
+
+
+def test_shots_are_seen_where_training_has_shown_some() -> None:
+    for number in range(1, 200):
+        assert seat(number) == min(number, LAST_SEAT)
+        for earlier in range(1, number):
+            back = seat(number) - seen_from(number, earlier)
+            assert back == min(number - earlier, REACH)
+            assert seen_from(number, earlier) == earlier or number > REACH + 1
+            assert seen_from(number, earlier) >= 1
+
+
+@pytest.mark.parametrize("shots", [-57, -3, 0, 1, 40])
+def test_moved_keys_are_those_of_another_shot_index(shots: int) -> None:
+    table = rotation_table(TINY).double()
+    generator = torch.Generator().manual_seed(1)
+    x = torch.randn(2, 5, 3, TINY.head_dim, generator=generator, dtype=torch.float64)
+    place = torch.rand(5, 4, generator=generator, dtype=torch.float64) * 9
+    place[:, 0] = 60  # one shot
+    there = place + torch.tensor([shots, 0, 0, 0])
+    kept, expected = (rotate(x, *rotations(p, table)).transpose(1, 2) for p in (place, there))
+    before = kept.clone()
+    moved = move(kept, table, shots)
+    torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)  # angles are float32's
+    torch.testing.assert_close(move(kept.mean(2), table, shots), expected.mean(2), rtol=0, atol=1e-6)
+    assert torch.equal(kept, before), "kept keys stay as they are"
 
 
 # Timesteps and the solver.

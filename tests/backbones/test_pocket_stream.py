@@ -16,7 +16,7 @@ from torch import Tensor
 
 from moc.attention import attend
 from moc.backbones.pocket.config import PocketConfig
-from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
+from moc.backbones.pocket.positions import rotate, rotation_table, rotations, stream_positions
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
 from moc.layout import TokenLayout
@@ -184,6 +184,32 @@ def test_outer_loop_keeps_the_most_relevant_shots(m: int) -> None:
         for tensor in (*gone.keys, *gone.values, *gone.descriptors):
             tensor.fill_(torch.nan)
     assert torch.equal(memory.shot(4, story.captions[3]).predict(story.noisy[3], 0.5), got)
+
+
+def test_far_shots_are_read_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
+    story, near = Story([1] * 6), Story([1] * 6)
+    monkeypatch.setattr("moc.backbones.pocket.positions.REACH", 2)
+    monkeypatch.setattr("moc.backbones.pocket.positions.LAST_SEAT", 4)
+    memory = Memory(story.model, POCKET, story.frames, story.global_tokens)
+    restore(memory, dict(enumerate(story.clean, 1)), dict(enumerate(story.captions, 1)), before=6)
+    assert memory.seen(5, 6).keys is not memory.finished[5].keys, "seat 4, as shot 6 has, and seen from there at 3"
+    assert memory.seen(1, 3) is memory.finished[1]
+    # kept keys turned to where shot 6 sees them: as if they had been made there
+    table = rotation_table(TINY)
+    for earlier in range(1, 6):
+        turn = torch.zeros(1, 4)
+        turn[0, 0] = (4 - min(6 - earlier, 2)) - min(earlier, 4)
+        cos, sin = rotations(turn, table)
+        seen, kept = memory.seen(earlier, 6), memory.finished[earlier]
+        for layer in range(TINY.layers):
+            for got, before in ((seen.keys, kept.keys), (seen.descriptors, kept.descriptors)):
+                assert_close(got[layer], rotate(before[layer].transpose(1, 2), cos, sin).transpose(1, 2))
+            assert torch.equal(seen.values[layer], kept.values[layer])
+    made = memory.shot(6, story.captions[5]).predict(story.noisy[5], 0.5)
+    monkeypatch.undo()
+    memory = Memory(near.model, POCKET, near.frames, near.global_tokens)
+    restore(memory, dict(enumerate(near.clean, 1)), dict(enumerate(near.captions, 1)), before=6)
+    assert not torch.allclose(memory.shot(6, near.captions[5]).predict(near.noisy[5], 0.5), made)
 
 
 def test_hook_sees_every_denoising_pass_and_no_other() -> None:
