@@ -43,7 +43,7 @@ def reach(shots: int) -> Iterator[None]:
 def measure(args: argparse.Namespace, far: int) -> pd.DataFrame:
     """Readings of the drawn shots."""
     device = torch.device(args.device)
-    model, reader = load_model(args.weights, device), load_reader(device)
+    model, reader = load_model(args.weights, args.device), load_reader(args.device)
     config = MoCConfig.preset("pocket")
     config = config if args.top_k is None else replace(config, top_k=args.top_k)
     stories, _ = recurring_stories(args.stories, args.shots, generator=torch.Generator().manual_seed(args.seed))
