@@ -33,8 +33,9 @@ def render_and_read(args: argparse.Namespace) -> pd.DataFrame:
     device = torch.device(args.device)
     model = load_model(args.weights, args.device)
     reader = load_reader(args.device)
-    if args.guidance_from is not None:
-        model.config = replace(model.config, guidance_from=args.guidance_from)
+    for name in ("guidance_from", "guidance_to"):
+        if getattr(args, name) is not None:
+            model.config = replace(model.config, **{name: getattr(args, name)})
     moc = MoCConfig.preset("pocket")
     if args.top_k is not None:
         moc = moc.replace(top_k=args.top_k)
@@ -98,6 +99,7 @@ def main() -> None:
     parser.add_argument("--planted", type=int, default=0)
     parser.add_argument("--guidance", type=float, help="(default: the model's own)")
     parser.add_argument("--guidance-from", type=float, help="the least guided timestep (default: the model's own)")
+    parser.add_argument("--guidance-to", type=float, help="the most guided timestep (default: the model's own)")
     parser.add_argument("--batch", type=int, default=16)
     parser.add_argument("--seed", type=int, default=2024)
     parser.add_argument("--split", choices=["train", "heldout", "any"], default="heldout")
@@ -120,6 +122,7 @@ def main() -> None:
         "top_k",
         "guidance",
         "guidance_from",
+        "guidance_to",
         "planted",
         "split",
         "seed",

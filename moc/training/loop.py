@@ -90,7 +90,8 @@ class Trainer:
         if config.init and fresh:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
-            sampled = {name: getattr(new, name) for name in ("shift", "noise", "guidance", "guidance_from")}
+            names = ("shift", "noise", "guidance", "guidance_from", "guidance_to")
+            sampled = {name: getattr(new, name) for name in names}
             if replace(start.config, **sampled) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
             self.model.load_state_dict(start.state_dict())

@@ -15,6 +15,7 @@ from moc.attention.reference import mandatory_mask, routed_mask
 from moc.backbones.base import load_backbone
 from moc.backbones.pocket import rendering
 from moc.backbones.pocket.backbone import PocketBackbone
+from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.planning import attention_of, cut_into_pieces, story_tokens
 from moc.backbones.pocket.rendering import Guided
@@ -404,8 +405,9 @@ def test_guidance_ends_where_its_interval_does() -> None:
             return torch.full_like(z, self.value)
 
     text, free = Pass(2.0), Pass(1.0)
-    guided = Guided([text, free], 3.0, 0.5)  # type: ignore[list-item]
+    size = PocketConfig(guidance_from=0.5, guidance_to=0.97)
+    guided = Guided([text, free], 3.0, size)  # type: ignore[list-item]
     z = torch.zeros(2)
-    assert guided.predict(z, 0.5).tolist() == [4.0, 4.0]
-    assert guided.predict(z, 0.49).tolist() == [2.0, 2.0]
-    assert (text.calls, free.calls) == (2, 1)
+    for t, value in ((1.0, 2.0), (0.98, 2.0), (0.97, 4.0), (0.5, 4.0), (0.49, 2.0)):
+        assert guided.predict(z, t).tolist() == [value] * 2, t
+    assert (text.calls, free.calls) == (5, 2)

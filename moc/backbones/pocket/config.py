@@ -25,8 +25,9 @@ class PocketConfig:
         picture_width, picture_height, fps: pixels and frames a second of the video.
         shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
         guidance: classifier-free guidance scale that stories get which ask for none; 1 is none.
-        guidance_from: guidance acts from this timestep up to 1, where it is decided what is where, and costs nothing
-            below (a limited interval: Kynkaanniemi et al., NeurIPS 2024).
+        guidance_from, guidance_to: guidance acts between these timesteps and costs nothing outside (a limited interval:
+            Kynkaanniemi et al., NeurIPS 2024). In the first steps a figure is a faint shadow wherever it might be, and
+            guidance makes two of one.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
@@ -47,6 +48,7 @@ class PocketConfig:
     shift: float = 3.0
     guidance: float = 1.0
     guidance_from: float = 0.0
+    guidance_to: float = 1.0
     noise: str = "scales"
     global_tokens: int = schema.GLOBAL_TOKENS
     caption_tokens: int = schema.CAPTION_TOKENS
@@ -60,8 +62,11 @@ class PocketConfig:
             raise ValueError(f"shift must be positive, got {self.shift}")
         if not 0 <= self.guidance <= 50:
             raise ValueError(f"guidance must be 0 to 50, got {self.guidance}")
-        if not 0 <= self.guidance_from <= 1:
-            raise ValueError(f"guidance_from must be 0 to 1, got {self.guidance_from}")
+        if not 0 <= self.guidance_from <= self.guidance_to <= 1:
+            raise ValueError(
+                "guidance_from and guidance_to must be 0 to 1, the former no higher, "
+                f"got {self.guidance_from} and {self.guidance_to}"
+            )
         for name, value in self.to_dict().items():
             if isinstance(value, int) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
@@ -92,6 +97,10 @@ class PocketConfig:
     def patch_values(self) -> int:
         """Numbers in one patch (frames x RGB x pixels)."""
         return self.patch_frames * 3 * self.patch_size**2
+
+    def guides(self, t: float) -> bool:
+        """Whether guidance acts at timestep `t`."""
+        return self.guidance_from <= t <= self.guidance_to
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, for checkpoints and manifests."""

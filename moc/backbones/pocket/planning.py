@@ -101,7 +101,7 @@ def guided_steps(story: Storyboard, size: PocketConfig) -> int:
     """How many of a story's denoising steps are guided, and so take two passes."""
     if guidance_of(story, size) == 1.0:
         return 0
-    return sum(t >= size.guidance_from for t in timesteps(story.sampling.steps or STEPS, size.shift)[:-1])
+    return sum(size.guides(t) for t in timesteps(story.sampling.steps or STEPS, size.shift)[:-1])
 
 
 def read_words(story: Storyboard) -> Understanding:

@@ -151,16 +151,16 @@ def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
 
 
 class Guided:
-    """One piece with and without its text: x = x_free + scale (x_text - x_free), from timestep `low` up to 1."""
+    """One piece with and without its text: x = x_free + scale (x_text - x_free), where `size` guides."""
 
-    def __init__(self, passes: Sequence[ShotPass], scale: float, low: float) -> None:
+    def __init__(self, passes: Sequence[ShotPass], scale: float, size: PocketConfig) -> None:
         self.passes = passes
         self.scale = scale
-        self.low = low
+        self.size = size
 
     def predict(self, z: Tensor, t: float) -> Tensor:
         x = self.passes[0].predict(z, t).float()
-        if len(self.passes) == 1 or t < self.low:
+        if len(self.passes) == 1 or not self.size.guides(t):
             return x
         free = self.passes[1].predict(z, t).float()
         return free + self.scale * (x - free)
@@ -229,7 +229,7 @@ def render_stream(
         made: list[np.ndarray] = []
         for position, (piece, noise) in enumerate(zip(mine, _noise(model, story, shot, seed, mine), strict=True)):
             passes = begin(piece, counts.add)
-            guided, solver, z = Guided(passes, scale, size.guidance_from), Solver(grid), noise
+            guided, solver, z = Guided(passes, scale, size), Solver(grid), noise
             for index in range(steps):
                 counts.step = index
                 z = solver.step(index, z, guided.predict(z, grid[index]))
@@ -298,7 +298,7 @@ def render_joint(
         for one in counts.values():
             one.step = index
         x = predict(z, grid[index], with_text=True, record=True)
-        if scale != 1.0 and grid[index] >= size.guidance_from:
+        if scale != 1.0 and size.guides(grid[index]):
             free = predict(z, grid[index], with_text=False, record=False)
             x = [f + scale * (c - f) for c, f in zip(x, free, strict=True)]
         z = [s.step(index, a, b) for s, a, b in zip(solvers, z, x, strict=True)]

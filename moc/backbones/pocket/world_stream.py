@@ -119,7 +119,7 @@ def stream_world(
         passes = streams.begin(number, tally.add)
         z = None
         if not given.all():
-            guided, solver = Guided(passes, guidance, size.guidance_from), Solver(grid)
+            guided, solver = Guided(passes, guidance, size), Solver(grid)
             if draw is None:
                 z = _noise(model, shape[0], latent_frames, seed, first_story, number, device)
             else:
@@ -132,7 +132,7 @@ def stream_world(
             for one in passes:
                 one.finish(clean)
         frames.append(to_uint8(clean, model).cpu())
-        flops = 0.0 if z is None else streams.flops(passes[0], steps, last=number == stories.shots)
+        flops = 0.0 if z is None else streams.flops(passes[0], grid[:-1], last=number == stories.shots)
         seconds, peak = _stop_clock(device, began, peaks)
         costs.append(ShotCost(number, seconds / shape[0], flops, *streams.bytes_of(passes), peak))
         if z is not None or number == 1:  # the first shot has nothing to choose from, drawn or not
@@ -181,13 +181,15 @@ class _Streams:
         layout = TokenLayout.from_shots(global_text=0, shots=[Shot() for _ in members], chunk_tokens="frame")
         return [select_shots(row, layout, m) for row in features]
 
-    def flops(self, one: ShotPass, steps: int, *, last: bool) -> float:
-        """FLOPs of a story's shot: all steps, and the clean pass unless nothing follows."""
+    def flops(self, one: ShotPass, steps: Sequence[float], *, last: bool) -> float:
+        """FLOPs of a story's shot: all steps, by their timesteps, and the clean passes unless nothing follows."""
         size = one.memory.model.config
         own = amount_of(size, self.config, self.latent_frames)
         others = sum([own] * len(one.earlier), Amount())
         config = self.config.replace(outer_top_m=None)  # `others` are those in play
-        return len(self.all) * (steps + (not last)) * pass_flops(size, config, own, others, 1)
+        guided = sum(size.guides(t) for t in steps) if len(self.all) > 1 else 0
+        passes = len(steps) + guided + len(self.all) * (not last)
+        return passes * pass_flops(size, config, own, others, 1)
 
     def bytes_of(self, passes: Sequence[ShotPass]) -> tuple[int, int]:
         """Bytes a story keeps of all finished shots, and of those in play."""
