@@ -18,7 +18,7 @@ from moc.layout import TokenLayout
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[Attention], Tensor]
 Built = tuple[Step, list[Tensor]]
-_OF_SAMPLING = ("shift", "guidance", "guidance_from", "guidance_to", "noise")
+_OF_SAMPLING = ("shift", "guidance", "guidance_from", "guidance_to", "noise", "reach")
 """What a pocket model says of its sampling; its network is the same whatever they are."""
 
 

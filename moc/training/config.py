@@ -214,8 +214,10 @@ class TrainConfig:
         return sum(stage.steps for stage in self.stages)
 
     def network(self) -> PocketConfig:
-        """Sizes of the network, with how sampling goes: timestep shift, noise, guidance."""
-        return PocketConfig(**{**self.model, "shift": self.shift, "noise": self.noise, "guidance": self.guidance})
+        """Sizes of the network, with how it is sampled: timestep shift, noise, guidance, how far shots look back."""
+        reach = max(1, *(stage.shots - 1 for stage in self.stages))
+        sampling = {"shift": self.shift, "noise": self.noise, "guidance": self.guidance, "reach": reach}
+        return PocketConfig(**{**self.model, **sampling})
 
     def micro_of(self, stage: Stage) -> int:
         """Stories of one forward pass in `stage`."""

@@ -25,7 +25,7 @@ from torch import Tensor
 
 from moc.attention import attend
 from moc.attention.patterns import fitted, is_fixed
-from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
+from moc.backbones.pocket.config import LONGEST_SHOT, MAX_TRAINED_SHOT, PocketConfig
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
@@ -37,7 +37,6 @@ from moc.training.lessons import Lessons, Shown, shown
 
 TYPICAL_SHARE = 0.24  # of a shot's pixels belong to figures: the mean over 512 shots of the sampler
 NOISIEST = 0.95  # from this timestep on, sampling decides large areas and where figures are
-MAX_TRAINED_SHOT = 64  # shot indices are offset at random so that streams up to here are in distribution
 
 
 def key(*parts: int | str) -> int:

@@ -90,7 +90,7 @@ class Trainer:
         if config.init and fresh:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
-            names = ("shift", "noise", "guidance", "guidance_from", "guidance_to")
+            names = ("shift", "noise", "guidance", "guidance_from", "guidance_to", "reach")
             sampled = {name: getattr(new, name) for name in names}
             if replace(start.config, **sampled) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")

@@ -14,19 +14,17 @@ from hypothesis import strategies as st
 from pocket_cases import TINY, random_text, tiny_model, tiny_weights
 
 from moc.backbones.pocket import weights
-from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.config import MAX_TRAINED_SHOT, PocketConfig
 from moc.backbones.pocket.model import PocketDiT, per_token, timestep_features
 from moc.backbones.pocket.noise import SCALES, WHITE, Component, draw_noise, shot_generator
 from moc.backbones.pocket.patches import patchify, unpatchify
 from moc.backbones.pocket.positions import (
-    LAST_SEAT,
-    REACH,
     move,
+    nearer,
     rotate,
     rotation_table,
     rotations,
     seat,
-    seen_from,
     shot_positions,
     stream_positions,
 )
@@ -208,12 +206,12 @@ def test_positions_of_a_stream() -> None:
 
 def test_shots_are_seen_where_training_has_shown_some() -> None:
     for number in range(1, 200):
-        assert seat(number) == min(number, LAST_SEAT)
+        assert seat(number) == min(number, MAX_TRAINED_SHOT)
         for earlier in range(1, number):
-            back = seat(number) - seen_from(number, earlier)
-            assert back == min(number - earlier, REACH)
-            assert seen_from(number, earlier) == earlier or number > REACH + 1
-            assert seen_from(number, earlier) >= 1
+            there = seat(earlier) + nearer(number, earlier, 7)
+            assert seat(number) - there == min(number - earlier, 7)
+            assert there >= 1
+    assert not any(nearer(number, earlier, 7) for number in range(1, 9) for earlier in range(1, number))
 
 
 @pytest.mark.parametrize("shots", [-57, -3, 0, 1, 40])
@@ -227,6 +225,7 @@ def test_moved_keys_are_those_of_another_shot_index(shots: int) -> None:
     kept, expected = (rotate(x, *rotations(p, table)).transpose(1, 2) for p in (place, there))
     before = kept.clone()
     moved = move(kept, table, shots)
+    assert torch.equal(moved, move(kept, table, torch.tensor([shots] * 5)))
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)  # angles are float32's
     torch.testing.assert_close(move(kept.mean(2), table, shots), expected.mean(2), rtol=0, atol=1e-6)
     assert torch.equal(kept, before), "kept keys stay as they are"

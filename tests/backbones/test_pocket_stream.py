@@ -186,30 +186,29 @@ def test_outer_loop_keeps_the_most_relevant_shots(m: int) -> None:
     assert torch.equal(memory.shot(4, story.captions[3]).predict(story.noisy[3], 0.5), got)
 
 
-def test_far_shots_are_read_nearer(monkeypatch: pytest.MonkeyPatch) -> None:
-    story, near = Story([1] * 6), Story([1] * 6)
-    monkeypatch.setattr("moc.backbones.pocket.positions.REACH", 2)
-    monkeypatch.setattr("moc.backbones.pocket.positions.LAST_SEAT", 4)
-    memory = Memory(story.model, POCKET, story.frames, story.global_tokens)
-    restore(memory, dict(enumerate(story.clean, 1)), dict(enumerate(story.captions, 1)), before=6)
-    assert memory.seen(5, 6).keys is not memory.finished[5].keys, "seat 4, as shot 6 has, and seen from there at 3"
-    assert memory.seen(1, 3) is memory.finished[1]
-    # kept keys turned to where shot 6 sees them: as if they had been made there
-    table = rotation_table(TINY)
-    for earlier in range(1, 6):
-        turn = torch.zeros(1, 4)
-        turn[0, 0] = (4 - min(6 - earlier, 2)) - min(earlier, 4)
-        cos, sin = rotations(turn, table)
-        seen, kept = memory.seen(earlier, 6), memory.finished[earlier]
-        for layer in range(TINY.layers):
-            for got, before in ((seen.keys, kept.keys), (seen.descriptors, kept.descriptors)):
-                assert_close(got[layer], rotate(before[layer].transpose(1, 2), cos, sin).transpose(1, 2))
-            assert torch.equal(seen.values[layer], kept.values[layer])
-    made = memory.shot(6, story.captions[5]).predict(story.noisy[5], 0.5)
-    monkeypatch.undo()
-    memory = Memory(near.model, POCKET, near.frames, near.global_tokens)
-    restore(memory, dict(enumerate(near.clean, 1)), dict(enumerate(near.captions, 1)), before=6)
-    assert not torch.allclose(memory.shot(6, near.captions[5]).predict(near.noisy[5], 0.5), made)
+@pytest.mark.parametrize("outer_top_m", [None, 3])
+def test_far_shots_are_read_nearer(outer_top_m: int | None) -> None:
+    """As if the kept keys had been made where shot 6 sees them; shots within reach stay as they are."""
+    story = Story([1, 2, 1, 1, 3, 1])
+    config = POCKET.replace(outer_top_m=outer_top_m)
+
+    def prediction(reach: int, turned: Mapping[int, int]) -> Tensor:
+        memory = Memory(story.model, config, story.frames, story.global_tokens)
+        story.model.config = dataclasses.replace(TINY, reach=10)  # the past is the same in all
+        restore(memory, dict(enumerate(story.clean, 1)), dict(enumerate(story.captions, 1)), before=6)
+        table = rotation_table(TINY)
+        for number, shots in turned.items():
+            cos, sin = rotations(torch.tensor([[float(shots), 0, 0, 0]]), table)
+            kept = memory.finished[number]
+            for xs in (kept.keys, kept.descriptors):
+                xs[:] = [rotate(x.transpose(1, 2), cos, sin).transpose(1, 2) for x in xs]
+        story.model.config = dataclasses.replace(TINY, reach=reach)
+        return memory.shot(6, story.captions[5]).predict(story.noisy[5], 0.5)
+
+    as_they_are, near = prediction(10, {}), prediction(2, {})
+    assert_close(near, prediction(10, {1: 3, 2: 2, 3: 1}))
+    assert not torch.allclose(near, as_they_are, atol=1e-3)
+    assert torch.equal(as_they_are, prediction(5, {}))
 
 
 def test_hook_sees_every_denoising_pass_and_no_other() -> None:

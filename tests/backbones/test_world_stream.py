@@ -91,10 +91,12 @@ def test_a_story_is_the_same_in_any_batch(model: PocketDiT, stories: StoryBatch,
         assert (difference > 0).float().mean() < 0.02
 
 
+@pytest.mark.parametrize("reach", [7, 1])
 def test_the_outer_loop_chooses_as_moc_generate_does(
-    model: PocketDiT, stories: StoryBatch, monkeypatch: pytest.MonkeyPatch
+    reach: int, stories: StoryBatch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One story alone: the shots in play are those that `Memory.shot` keeps when it chooses by itself."""
+    model = tiny_model(replace(SMALL, reach=reach))
     chosen: list[list[int]] = []
     original = Memory.shot
 

@@ -8,6 +8,7 @@ from typing import Any
 from moc.world import schema
 
 LONGEST_SHOT = 16  # latent frames of the longest shot of training: 8 s
+MAX_TRAINED_SHOT = 64  # the highest shot index of training, which sets in at a random one
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class PocketConfig:
         guidance_from, guidance_to: guidance acts between these timesteps and costs nothing outside (a limited interval:
             Kynkaanniemi et al., NeurIPS 2024). In the first steps a figure is a faint shadow wherever it might be, and
             guidance makes two of one.
+        reach: shots back, at most, that training has shown to a shot; a stream's shots see those further back there.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
@@ -50,6 +52,7 @@ class PocketConfig:
     guidance_from: float = 0.0
     guidance_to: float = 1.0
     noise: str = "scales"
+    reach: int = 7
     global_tokens: int = schema.GLOBAL_TOKENS
     caption_tokens: int = schema.CAPTION_TOKENS
     slots: int = schema.N_SLOTS

@@ -5,7 +5,7 @@ low-frequency index counts shots, so a stream longer than training keeps every f
 unrotated pairs let a pooled key match by content alone. Both choices are ours; the paper does not say.
 
 Training shows stories of eight shots, at any place up to shot 64. Later shots of a stream, and earlier shots that lie
-further back than any did in training, are put where training has shown some: `seat` and `seen_from`. The paper's outer
+further back than any did in training, are put where training has shown some: `seat` and `nearer`. The paper's outer
 loop (App. I) is after the same, positions within the trained length.
 """
 
@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.config import MAX_TRAINED_SHOT, PocketConfig
 
 # Rotation per step of the shot index: 64 shots turn the fastest pair by one full circle.
 _SHOT_RATES = (0.1, 0.05, 0.025, 0.0125)
@@ -28,17 +28,27 @@ def _axis_rates(pairs: int, longest: float) -> Tensor:
     return torch.logspace(0, torch.log10(torch.tensor(slowest)).item(), pairs)
 
 
+def _pairs(pairs: int) -> tuple[int, int, int]:
+    """How many of a head's pairs follow the shot, the frame, and the row or the column."""
+    return max(1, pairs * 4 // 32), max(1, pairs * 6 // 32), max(1, pairs * 7 // 32)
+
+
+def _shot_pairs(pairs: int) -> slice:
+    """The pairs that follow the shot; those before are not rotated."""
+    shot, frame, space = _pairs(pairs)
+    at = pairs - (shot + frame + 2 * space)
+    return slice(at, at + shot)
+
+
 def rotation_table(config: PocketConfig) -> Tensor:
     """Angular rates `[pairs, 4]`: what one step of (shot, frame, row, column) adds to each rotated pair.
 
     Of every 32 pairs, 8 stay unrotated, 4 follow the shot, 6 the frame, 7 the row and 7 the column.
     """
     pairs = config.head_dim // 2
-    shot = max(1, pairs * 4 // 32)
-    frame = max(1, pairs * 6 // 32)
-    space = max(1, pairs * 7 // 32)
+    shot, frame, space = _pairs(pairs)
     table = torch.zeros(pairs, 4)
-    at = pairs - (shot + frame + 2 * space)
+    at = _shot_pairs(pairs).start
     rates = torch.tensor(_SHOT_RATES)
     table[at : at + shot, 0] = rates[torch.arange(shot) % len(rates)]
     table[at + shot : at + shot + frame, 1] = _axis_rates(frame, 64.0)
@@ -47,31 +57,36 @@ def rotation_table(config: PocketConfig) -> Tensor:
     return table
 
 
-REACH = 7  # shots back that training has shown
-LAST_SEAT = 64  # the highest shot index that training has shown
-
-
 def seat(number: int) -> int:
     """The shot index that shot `number` of a stream gets while it is drawn, and its stored keys with it."""
-    return min(number, LAST_SEAT)
+    return min(number, MAX_TRAINED_SHOT)
 
 
-def seen_from(number: int, earlier: int) -> int:
-    """The shot index at which shot `number` sees the `earlier` one: at most `REACH` shots back."""
-    return seat(number) - min(number - earlier, REACH)
+def nearer(number: int, earlier: int, reach: int) -> int:
+    """How far the stored keys of shot `earlier` must move so that shot `number` sees them at most `reach` shots back.
+
+    Training has no shots further apart. All that would lie there are seen at the same distance.
+    """
+    return seat(number) - min(number - earlier, reach) - seat(earlier)
 
 
-def move(x_BHLD: Tensor, table: Tensor, shots: int) -> Tensor:
-    """Keys, or means of keys, of one shot, turned as if its index were higher by `shots`. Exact up to rounding."""
-    if not shots:
-        return x_BHLD
-    (pairs,) = table[:, 0].nonzero(as_tuple=True)
-    angle = shots * table[pairs, 0]
-    other = pairs + x_BHLD.shape[-1] // 2
-    first, second = x_BHLD[..., pairs].float(), x_BHLD[..., other].float()
-    moved = x_BHLD.clone()
-    moved[..., pairs] = (first * angle.cos() - second * angle.sin()).to(x_BHLD.dtype)
-    moved[..., other] = (second * angle.cos() + first * angle.sin()).to(x_BHLD.dtype)
+def move(x: Tensor, table: Tensor, shots: Tensor | int) -> Tensor:
+    """Keys, or means of keys of one shot, `[..., n, D]`, turned as if their shot's index were higher by `shots`.
+
+    Args:
+        table: of `rotation_table`, on the device of `x`.
+        shots: of each of the n, or of all.
+
+    Returns:
+        The same up to one rounding of what turns.
+    """
+    first = _shot_pairs(table.shape[0])
+    second = slice(first.start + table.shape[0], first.stop + table.shape[0])
+    angle = torch.as_tensor(shots, device=x.device)[..., None] * table[first, 0]
+    a, b = x[..., first].float(), x[..., second].float()
+    moved = x.clone()
+    moved[..., first] = (a * angle.cos() - b * angle.sin()).to(x.dtype)
+    moved[..., second] = (b * angle.cos() + a * angle.sin()).to(x.dtype)
     return moved
 
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from moc.attention import attend
 from moc.attention.patterns import fitted
 from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.positions import move, rotation_table, rotations, seat, seen_from, shot_positions
+from moc.backbones.pocket.positions import move, nearer, rotation_table, rotations, seat, shot_positions
 from moc.config import MoCConfig
 from moc.layout import Shot, TokenLayout
 from moc.outer_loop import select_shots
@@ -125,14 +125,6 @@ class Memory:
                 earlier = self._preselect(number, earlier[: len(earlier) - len(kept)], m - len(kept)) + kept
         return ShotPass(self, number, earlier, caption, on_route)
 
-    def seen(self, earlier: int, number: int) -> Finished:
-        """What shot `number` reads of a finished `earlier` shot: its keys where training has shown some."""
-        kept, shots = self.finished[earlier], seen_from(number, earlier) - seat(earlier)
-        if not shots:
-            return kept
-        keys, descriptors = ([move(x, self.table, shots) for x in xs] for xs in (kept.keys, kept.descriptors))
-        return Finished(keys, kept.values, descriptors)
-
     def _preselect(self, number: int, earlier: list[int], m: int) -> list[int]:
         members = [*earlier, number]
         missing = [n for n in members if n not in self.features]
@@ -161,12 +153,30 @@ class ShotPass:
         self.start = self.layout.length - self.rows
         positions = shot_positions(size, seat(number), own.frames).to(memory.device)
         self.cos, self.sin = rotations(positions, memory.table)
-        parts = [memory.finished[0], *(memory.seen(n, number) for n in self.earlier)]
+        parts = [memory.finished[n] for n in (0, *self.earlier)]
         layers = range(size.layers)
         # room for the new rows behind the history, so that a step writes them in place
         self.keys = [self._with_room([p.keys[layer] for p in parts]) for layer in layers]
         self.values = [self._with_room([p.values[layer] for p in parts]) for layer in layers]
         self.descriptors = [torch.cat([p.descriptors[layer] for p in parts], dim=2) for layer in layers]
+        self._bring_near(parts)
+
+    def _bring_near(self, parts: Sequence[Finished]) -> None:
+        """Turn the copied keys and descriptors of shots further back than training's to where it has shown some."""
+        reach, device = self.memory.model.config.reach, self.memory.device
+        moves = [0, *(nearer(self.number, n, reach) for n in self.earlier)]
+        if not any(moves):
+            return
+
+        def each(counts: list[int]) -> Tensor:
+            repeats = torch.tensor(counts, device=device)
+            return torch.tensor(moves, device=device).repeat_interleave(repeats, output_size=sum(counts))
+
+        tokens = each([part.keys[0].shape[2] for part in parts])
+        chunks = each([part.descriptors[0].shape[2] for part in parts])
+        for layer, keys in enumerate(self.keys):
+            keys[:, :, : self.start] = move(keys[:, :, : self.start], self.memory.table, tokens)
+            self.descriptors[layer] = move(self.descriptors[layer], self.memory.table, chunks)
 
     def _with_room(self, parts: list[Tensor]) -> Tensor:
         first = parts[0]

@@ -20,6 +20,7 @@ from moc.backbones.pocket.cost import Amount, amount_of, pass_flops
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.positions import move, nearer
 from moc.backbones.pocket.rendering import Guided, no_text
 from moc.backbones.pocket.stream import Finished, Memory, ShotPass
 from moc.config import MoCConfig
@@ -214,11 +215,13 @@ def _put_in(one: ShotPass, memory: Memory, chosen: list[list[int]]) -> None:
         for b, numbers in enumerate(chosen):
             if numbers[i] == stand_in:
                 continue
-            kept = memory.seen(numbers[i], one.number)
-            for layer in range(len(kept.keys)):
-                one.keys[layer][b, :, start:stop] = kept.keys[layer][b]
-                one.values[layer][b, :, start:stop] = kept.values[layer][b]
-                one.descriptors[layer][b, :, chunks[0] : chunks[1]] = kept.descriptors[layer][b]
+            kept, turn = memory.finished[numbers[i]], nearer(one.number, numbers[i], memory.model.config.reach)
+            for layer, (keys, values, descriptors) in enumerate(
+                zip(kept.keys, kept.values, kept.descriptors, strict=True)
+            ):
+                one.keys[layer][b, :, start:stop] = move(keys[b], memory.table, turn)
+                one.values[layer][b, :, start:stop] = values[b]
+                one.descriptors[layer][b, :, chunks[0] : chunks[1]] = move(descriptors[b], memory.table, turn)
 
 
 class _Attended:
