@@ -73,10 +73,20 @@ class Edits:
             f"shot {number} is shot {loan.entry['shot']} ({loan.entry['id']}) of the run '{loan.entry['title']}'."
             for number, loan in sorted(self.loans.items())
         ]
-        return told + [
-            f"shot {number} can't read shot{'s' * (len(earlier) > 1)} {format_shots(earlier)}."
-            for number, earlier in sorted(self.forget.items())
-        ]
+        for number, earlier in sorted(self.forget.items()):
+            said = f"shot {number} can't read {_shots(earlier)}"
+            relays = [
+                n
+                for n in range(min(earlier) + 1, number)
+                if n not in earlier and {e for e in earlier if e < n} - set(self.forget.get(n, ()))
+            ]
+            told.append(f"{said}; {_shots(relays)} can, and may pass it on." if relays else f"{said}.")
+        return told
+
+
+def _shots(numbers: Sequence[int]) -> str:
+    """`shot 3`, `shots 1-2, 5`."""
+    return f"shot{'s' * (len(numbers) > 1)} {format_shots(numbers)}"
 
 
 def edits_of(

@@ -18,7 +18,7 @@ from test_run_kill import manifest_of as killed_manifest
 
 from moc.errors import InputError
 from moc.run import Outcome, Request, RunFolder, plan_story, render, story_of_run
-from moc.run.edits import parse_forget, reads
+from moc.run.edits import Edits, parse_forget, reads
 from moc.storyboard import load_storyboard
 
 
@@ -335,9 +335,25 @@ def test_dry_run_tells(story: Path, lender: Path, tmp_path: Path) -> None:
     plan, work = plan_story(request)
     assert work == [(1, 1), (3, 1), (4, 1)]
     assert plan.notes[-2:] == (
-        "shot 2 is shot 2 (s2) of the run 'Test tale'.", "shot 4 can't read shots 1-2.",
+        "shot 2 is shot 2 (s2) of the run 'Test tale'.", "shot 4 can't read shots 1-2; shot 3 can, and may pass it on.",
     )  # fmt: skip
     assert not request.out.exists()
+
+
+@pytest.mark.parametrize(
+    ("forget", "told"),
+    [
+        ({4: (1, 2, 3)}, ["shot 4 can't read shots 1-3."]),
+        ({2: (1,)}, ["shot 2 can't read shot 1."]),
+        ({4: (1,)}, ["shot 4 can't read shot 1; shots 2-3 can, and may pass it on."]),
+        (
+            {2: (1,), 3: (1,), 4: (1,)},
+            ["shot 2 can't read shot 1.", "shot 3 can't read shot 1.", "shot 4 can't read shot 1."],
+        ),
+    ],
+)
+def test_who_may_pass_on_what_is_forgotten(forget: dict[int, tuple[int, ...]], told: list[str]) -> None:
+    assert Edits(forget=forget).notes() == told
 
 
 def test_command_line(story: Path, lender: Path, tmp_path: Path) -> None:
