@@ -215,7 +215,8 @@ class TrainConfig:
 
     def network(self) -> PocketConfig:
         """Sizes of the network, with how it is sampled: timestep shift, noise, guidance, how far shots look back."""
-        reach = max(1, *(stage.shots - 1 for stage in self.stages))
+        # fewer shots than the built-in model's leave its reach: such a run is a part of a longer training or a look
+        reach = max(PocketConfig.reach, *(stage.shots - 1 for stage in self.stages))
         sampling = {"shift": self.shift, "noise": self.noise, "guidance": self.guidance, "reach": reach}
         return PocketConfig(**{**self.model, **sampling})
 

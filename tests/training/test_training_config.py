@@ -37,6 +37,12 @@ def test_values_are_read_as_they_are_meant(tmp_path: Path) -> None:
     assert yaml.safe_load(yaml.safe_dump(parse(TINY).to_dict()))["stages"][1]["chunk_tokens"] == "frame"
 
 
+@pytest.mark.parametrize(("shots", "reach"), [((1,), 7), ((3, 8), 7), ((12, 8), 11)])
+def test_weights_reach_as_far_back_as_their_longest_story(shots: tuple[int, ...], reach: int) -> None:
+    config = parse({**TINY, "stages": [{"steps": 1, "shots": n} for n in shots]})
+    assert config.network().reach == reach
+
+
 def test_stages_follow_each_other() -> None:
     config = parse({**TINY, "stages": [{"steps": 2, "top_k": 1}, {"steps": 3, "top_k": 2, "micro_stories": 8}]})
     assert [config.stage_at(step)[0] for step in range(7)] == [0, 0, 1, 1, 1, 1, 1]

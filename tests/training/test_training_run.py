@@ -155,7 +155,7 @@ def test_weights_are_a_model_that_renders(undisturbed: Path) -> None:
     path = undisturbed / "weights.safetensors"
     backbone = load_backbone(str(path))
     assert isinstance(backbone, PocketBackbone)
-    assert backbone.size == PocketConfig(**TINY["model"], reach=2)  # type: ignore[arg-type]  # stories of three shots
+    assert backbone.size == PocketConfig(**TINY["model"])  # type: ignore[arg-type]
     state = checkpoint.load_state(undisturbed / "checkpoint.pt")
     loaded = dict(load_model(path, "cpu").named_parameters())
     assert loaded.keys() == state["ema"].keys()

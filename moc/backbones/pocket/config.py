@@ -29,7 +29,7 @@ class PocketConfig:
         guidance_from, guidance_to: guidance acts between these timesteps and costs nothing outside (a limited interval:
             Kynkaanniemi et al., NeurIPS 2024). In the first steps a figure is a faint shadow wherever it might be, and
             guidance makes two of one.
-        reach: shots back, at most, that training has shown to a shot; a stream's shots see those further back there.
+        reach: shots back, at most, that training has shown to a shot; a stream sees those further back there.
         global_tokens, caption_tokens: text tokens of the story and of each shot (padding included).
         slots, facts: sizes of the text embeddings, those of `moc.world.schema`.
 
