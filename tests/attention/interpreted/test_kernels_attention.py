@@ -66,7 +66,7 @@ def assert_agree(got: list[Tensor], truth: list[Tensor], tolerance: float = 2e-5
         assert (error <= tolerance * (1 + b.abs())).all(), f"{name} is off by {float(error.max()):.2g}"
 
 
-@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(cases(max_shots=3), st.data())
 def test_ragged_layouts(case: tuple[TokenLayout, MoCConfig], data: st.DataObject) -> None:
     layout, config = case
