@@ -20,7 +20,7 @@ from moc.backbones.pocket.planning import STEPS
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.backbones.pocket.world_stream import stream_world
 from moc.config import MoCConfig
-from moc.metrics.memory_experiment import readings
+from moc.metrics.world import readings
 from moc.world.reader import load_reader
 from moc.world.recurrence import recurring_stories
 

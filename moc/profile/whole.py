@@ -18,8 +18,6 @@ from moc.layout import TokenLayout
 Attention = Callable[[int, Tensor, Tensor, Tensor], Tensor]
 Step = Callable[[Attention], Tensor]
 Built = tuple[Step, list[Tensor]]
-_OF_SAMPLING = ("shift", "guidance", "guidance_from", "guidance_to", "noise", "reach")
-"""What a pocket model says of its sampling; its network is the same whatever they are."""
 
 
 @dataclass(frozen=True)
@@ -79,14 +77,14 @@ def _wan(layout: TokenLayout) -> Whole:
 
 def _pocket(layout: TokenLayout) -> Whole:
     from moc.backbones.pocket import weights as files
-    from moc.backbones.pocket.config import PocketConfig
+    from moc.backbones.pocket.config import OF_SAMPLING, PocketConfig
     from moc.backbones.pocket.model import PocketDiT
     from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 
     size, trained = PocketConfig(), False
     with suppress(InputError):  # weights of another version: a step takes the same time with random ones
         shipped = files.read_config(files.SHIPPED)
-        trained = replace(shipped, **{name: getattr(size, name) for name in _OF_SAMPLING}) == size
+        trained = replace(shipped, **{name: getattr(size, name) for name in OF_SAMPLING}) == size
     segments = [layout.global_text, *(shot.text + shot.video for shot in layout.shots)]
 
     def build(device: torch.device, dtype: torch.dtype) -> Built:

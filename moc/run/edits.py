@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from moc.errors import InputError
 from moc.run.files import sha256_json
 from moc.run.folder import RunFolder
-from moc.run.selection import format_shots, parse_shots
+from moc.run.selection import format_shots, named_shots, parse_shots
 from moc.run.state import ShotState
 
 if TYPE_CHECKING:
@@ -74,19 +74,14 @@ class Edits:
             for number, loan in sorted(self.loans.items())
         ]
         for number, earlier in sorted(self.forget.items()):
-            said = f"shot {number} can't read {_shots(earlier)}"
+            said = f"shot {number} can't read {named_shots(earlier)}"
             relays = [
                 n
                 for n in range(min(earlier) + 1, number)
                 if n not in earlier and {e for e in earlier if e < n} - set(self.forget.get(n, ()))
             ]
-            told.append(f"{said}; {_shots(relays)} can, and may pass it on." if relays else f"{said}.")
+            told.append(f"{said}; {named_shots(relays)} can, and may pass it on." if relays else f"{said}.")
         return told
-
-
-def _shots(numbers: Sequence[int]) -> str:
-    """`shot 3`, `shots 1-2, 5`."""
-    return f"shot{'s' * (len(numbers) > 1)} {format_shots(numbers)}"
 
 
 def edits_of(

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from moc import drops, routing
+from moc.backbones.pocket.config import OF_SAMPLING
 from moc.backbones.pocket.model import Block, PocketDiT
 from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
@@ -90,8 +91,7 @@ class Trainer:
         if config.init and fresh:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
-            names = ("shift", "noise", "guidance", "guidance_from", "guidance_to", "reach")
-            sampled = {name: getattr(new, name) for name in names}
+            sampled = {name: getattr(new, name) for name in OF_SAMPLING}
             if replace(start.config, **sampled) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
             self.model.load_state_dict(start.state_dict())

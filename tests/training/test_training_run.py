@@ -21,11 +21,7 @@ from training_cases import TINY, OneThread, environment, log_of, process, write_
 from moc.backbones.base import load_backbone
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.config import PocketConfig
-from moc.backbones.pocket.model import PocketDiT
-from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.weights import load_model
-from moc.backbones.pocket.world_stream import stream_world
-from moc.config import MoCConfig
 from moc.errors import InputError, MocError
 from moc.run.files import TEMPORARY
 from moc.run.lock import locked
@@ -35,8 +31,6 @@ from moc.training.config import Stage, parse
 from moc.training.data import RoutedAttention, make_piece
 from moc.training.loop import LOG_COLUMNS, Trainer
 from moc.training.run import read_config, train
-from moc.world.render import render
-from moc.world.sampler import sample_stories
 
 CPU = torch.device("cpu")
 STEPS = 8
@@ -365,37 +359,6 @@ def test_one_process_writes_a_training(tmp_path: Path, monkeypatch: pytest.Monke
     with pytest.raises(InputError, match="nothing to resume"):
         train(config, out, resume=True)
     assert not out.exists()
-
-
-def test_samples_have_noise_of_their_batch() -> None:
-    """From one generator, shot after shot, none for planted ones: benchmarks name seeds of it."""
-    stories = sample_stories(2, 3, generator=torch.Generator().manual_seed(0))
-    model = PocketDiT(PocketConfig(**TINY["model"])).eval()  # type: ignore[arg-type]
-    torch.nn.init.normal_(model.head_down.weight, std=0.1)  # a new network draws nothing but grey
-    moc = MoCConfig.preset("pocket")
-    generator = torch.Generator().manual_seed(9)
-    noise = [draw_noise((2,), 1, model.config, generator=generator) for _ in range(2)]
-    shots = iter(noise)
-    given = torch.tensor([[True, False, False]] * 2)
-    wanted = stream_world(
-        model, stories, moc, latent_frames=1, steps=2, seed=0, planted=given, draw=lambda number: next(shots)
-    )
-    made = samples.stream_stories(model, stories, latent_frames=1, steps=2, seed=9, moc=moc, planted=1)
-    assert torch.equal(made, wanted.frames)
-    assert not list(shots)
-    other = samples.stream_stories(model, stories, latent_frames=1, steps=2, seed=8, moc=moc, planted=1)
-    assert not torch.equal(made, other)
-
-
-def test_planted_shots_are_the_truth(tmp_path: Path) -> None:
-    stories = sample_stories(1, 3, generator=torch.Generator().manual_seed(0))
-    model = PocketDiT(PocketConfig(**TINY["model"])).eval()  # type: ignore[arg-type]
-    made = samples.stream_stories(
-        model, stories, latent_frames=1, steps=1, seed=1, moc=MoCConfig.preset("pocket"), planted=2
-    )
-    truth = render(stories, frames=4).frames
-    assert torch.equal(made[:, :2], truth[:, :2])
-    assert not torch.equal(made[:, 2], truth[:, 2])
 
 
 def test_restore_without_moments(tmp_path: Path, undisturbed: Path) -> None:

@@ -9,6 +9,8 @@ from moc.world import schema
 
 LONGEST_SHOT = 16  # latent frames of the longest shot of training: 8 s
 MAX_TRAINED_SHOT = 64  # the highest shot index of training, which sets in at a random one
+OF_SAMPLING = ("shift", "noise", "guidance", "guidance_from", "guidance_to", "reach")
+"""What a model says of how it is sampled; its network is the same whatever they are."""
 
 
 @dataclass(frozen=True)

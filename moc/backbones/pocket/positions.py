@@ -4,9 +4,9 @@
 low-frequency index counts shots, so a stream longer than training keeps every frame position in distribution; the
 unrotated pairs let a pooled key match by content alone. Both choices are ours; the paper does not say.
 
-Training shows stories of eight shots, at any place up to shot 64. Later shots of a stream, and earlier shots that lie
-further back than any did in training, are put where training has shown some: `seat` and `nearer`. The paper's outer
-loop (App. I) is after the same, positions within the trained length.
+Training shows stories of a few shots (eight in the shipped weights'), at any place up to shot 64. Later shots of a
+stream, and earlier ones that lie further back than any did in training (`PocketConfig.reach`), are put where training has
+shown some: `seat` and `nearer`. The paper's outer loop (App. I) is after the same, positions within the trained length.
 """
 
 from __future__ import annotations
