@@ -5,8 +5,8 @@ low-frequency index counts shots, so a stream longer than training keeps every f
 unrotated pairs let a pooled key match by content alone. Both choices are ours; the paper does not say.
 
 Training shows stories of a few shots (eight in the shipped weights'), at any place up to shot 64. Later shots of a
-stream, and earlier ones that lie further back than any did in training (`PocketConfig.reach`), are put where training has
-shown some: `seat` and `nearer`. The paper's outer loop (App. I) is after the same, positions within the trained length.
+stream, and earlier ones further back than any were in training (`PocketConfig.reach`), are put where it has shown some:
+`seat` and `nearer`. The paper's outer loop (App. I) is after the same, positions within the trained length.
 """
 
 from __future__ import annotations
