@@ -84,6 +84,9 @@ class TrainConfig:
         ema: decay of the averaged weights that are shipped.
         shift, t_mean, t_std: timesteps are logit-normal(t_mean, t_std), then t = s u / (1 + (s - 1) u).
         character_weight: pixels of characters count this many times more than the scene: they are small and vary most.
+        character_until: that weight falls to nothing between this timestep and 1, where a figure may still be anywhere:
+            what weighs more there is overdrawn, as the weighted mean of all that might be is no mean.
+        worn_weight: hats, scarves and coats with a pattern count this many times more than the rest of a figure.
         small_figures: figures weigh more the less of the shot they cover: the exponent of `data.figure_weights`.
         t_floor: the velocity weight 1/t^2 of the loss stops growing below this timestep.
         noise: "scales" (noise with power at every scale) or "white".
@@ -92,13 +95,15 @@ class TrainConfig:
             history is where shots may look ahead.
         continued: share of shots that go on where the shot before them stopped, without a cut.
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
-        drop_text: share of stories without any text (for guidance).
+        drop_text: share of stories without any text, and without routes (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
         noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
             where figures are.
         recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and
             values to hold how it looks (`moc.training.lessons`), 0 for none; for shots that look back alone. They fade
             as the learning rate does.
+        named_most: captions of most stories name a share of all attributes that is uniform between 0 and this; the rest
+            is left to memory (`moc.world.sampler.sample_stories`).
         omit: share of characters and scenes that the global text leaves out, and of named attributes that a shot's
             caption leaves out.
         pattern, causal, intra, window_chunks, text_links: attention, as in `MoCConfig`; chunk and k are the stage's.
@@ -131,6 +136,8 @@ class TrainConfig:
     t_std: float = 1.0
     t_floor: float = 0.08
     character_weight: float = 3.0
+    character_until: float = 1.0
+    worn_weight: float = 0.0
     small_figures: float = 0.0
     noise: str = "scales"
     clean_history: float = 0.6
@@ -142,6 +149,7 @@ class TrainConfig:
     noisiest: float = 0.0
     recognition: float = 0.0
     reading: float = 0.0
+    named_most: float = 0.8
     omit: float = 0.1
     pattern: str = "moc"
     causal: bool = True
@@ -162,12 +170,12 @@ class TrainConfig:
         for name in ("micro_stories", "log_every"):
             _within(name, getattr(self, name), 1)
         _within("seed", self.seed, 0, 2**63 - 1)
-        for name in ("warmup", "decay", "weight_decay", "t_std", "character_weight", "small_figures"):
+        for name in ("warmup", "decay", "weight_decay", "t_std", "character_weight", "worn_weight", "small_figures"):
             _within(name, getattr(self, name), 0)
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (*shares, "noisiest", "omit", "drop_off_max"):
+        for name in (*shares, "character_until", "noisiest", "named_most", "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)

@@ -18,7 +18,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 import torch
 from torch import Tensor
@@ -34,6 +34,9 @@ from moc.layout import Shot, TokenLayout
 from moc.routing import route
 from moc.training.config import Stage, TrainConfig, looks_back_alone
 from moc.training.lessons import Lessons, Shown, shown
+
+if TYPE_CHECKING:
+    from moc.world.render import Rendered
 
 TYPICAL_SHARE = 0.24  # of a shot's pixels belong to figures: the mean over 512 shots of the sampler
 NOISIEST = 0.95  # from this timestep on, sampling decides large areas and where figures are
@@ -121,6 +124,18 @@ def figure_weights(masks: Tensor, exponent: float) -> Tensor:
     return figures * (TYPICAL_SHARE / share) ** exponent
 
 
+def pixel_weights(config: TrainConfig, rendered: Rendered, t: Tensor) -> Tensor:
+    """Weight of each pixel in the loss, `[B, S, F, H, W]`, at the timesteps `t` `[B, S]` of the shots."""
+    assert rendered.masks is not None
+    figures = figure_weights(rendered.masks, config.small_figures)
+    if rendered.worn is not None:
+        figures = figures * (1 + config.worn_weight * rendered.worn)
+    if config.character_until < 1:
+        fade = ((1 - t) / (1 - config.character_until)).clamp(max=1.0)
+        figures = figures * fade[..., None, None, None]
+    return 1 + config.character_weight * figures
+
+
 def make_piece(
     config: TrainConfig, model: PocketConfig, stage: Stage, step: int, piece: int, device: torch.device
 ) -> Piece:
@@ -133,21 +148,21 @@ def make_piece(
     generator = torch.Generator(device=device).manual_seed(key(config.seed, "data", step, piece))
     host = torch.Generator().manual_seed(key(config.seed, "host", step, piece))
     batch, shots, frames = config.micro_of(stage), stage.shots, stage.latent_frames
-    stories = sample_stories(batch, shots, generator=generator, device=device, split="train")
+    stories = sample_stories(
+        batch, shots, generator=generator, device=device, split="train", named_most=config.named_most
+    )
     stories, run = continue_shots(stories, config.continued, generator)
     global_tokens, captions = encode_batch(stories, generator=generator, shuffle=True, omit=config.omit)
     captions = say_continued(captions, run > 0)
     first = int(torch.randint(0, LONGEST_SHOT - min(frames, LONGEST_SHOT) + 1, (), generator=host))
     length = frames * model.patch_frames
     start = first * model.patch_frames + run * length
-    rendered = render(stories, frames=length, start=start, device=device, masks=True)
+    rendered = render(stories, frames=length, start=start, device=device, masks=True, worn=config.worn_weight > 0)
     clean = patchify(rendered.frames, model).to(torch.float32).div_(127.5).sub_(1.0)
     assert rendered.masks is not None
     assert rendered.boxes is not None
     lessons = config.recognition or config.reading
     what = shown(stories, rendered.masks, rendered.boxes, model) if lessons else None
-    pixels = 1 + config.character_weight * figure_weights(rendered.masks, config.small_figures)
-    importance = patchify(pixels[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
 
     noise = draw_noise((batch, shots), frames, model, generator=generator, device=device)
     t = draw_timesteps((batch, shots), config, generator)
@@ -158,6 +173,7 @@ def make_piece(
     mode = torch.rand(batch, 1, generator=generator, device=device)
     joint = mode >= config.clean_history + config.near_clean_history
     t = torch.where(joint, t[:, :1], t)
+    importance = patchify(pixel_weights(config, rendered, t)[..., None, :, :].expand(-1, -1, -1, 3, -1, -1), model)
     nearly = 0.08 * torch.rand(batch, shots, generator=generator, device=device)
     t_history = torch.where(joint, t, torch.where(mode < config.clean_history, torch.zeros_like(t), nearly))
 
@@ -178,7 +194,10 @@ def make_piece(
         weight = ~past * (shots / (shots - past.sum(1, keepdim=True)))
     noisy = torch.lerp(clean, noise, t[..., None, None])
 
-    dropped = torch.rand(batch, generator=generator, device=device) < config.drop_text
+    no_routes, no_text = torch.rand((2, batch), generator=host) < torch.tensor(
+        [[config.drop_routes], [config.drop_text]]
+    )
+    drop_routes, dropped = no_routes | no_text, no_text.to(device)
     global_tokens = global_tokens.masked_fill(dropped[:, None, None], 0)
     captions = captions.masked_fill(dropped[:, None, None, None], 0)
 
@@ -186,7 +205,6 @@ def make_piece(
     cos, sin = rotations(
         _positions(shots, frames, first, twice, model).to(device), rotation_table(model).to(device), offset.float()
     )
-    drop_routes = torch.rand(batch, generator=host) < config.drop_routes
     if what is not None:
         what.taught = ~joint[:, 0] & ~drop_routes.to(device)
     return Piece(

@@ -11,6 +11,7 @@ from torch import Tensor
 from moc.attention import moc_attention
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
+from moc.backbones.pocket.planning import alone
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.backbones.pocket.rendering import no_text
 from moc.backbones.pocket.stream import Memory
@@ -79,20 +80,24 @@ def joint_stories(
     generator = torch.Generator(device=device).manual_seed(seed)
     text = encode_batch(stories, generator=generator, shuffle=False)
     guidance = size.guidance if guidance is None else guidance
-    texts = [text] + [(no_text(text[0]), no_text(text[1]))] * (guidance != 1.0)
-    layout = Memory.layout_of(model, moc, [latent_frames] * stories.shots)
+    passes = [(*text, moc)] + [(no_text(text[0]), no_text(text[1]), alone(moc))] * (guidance != 1.0)
     positions = stream_positions(size, [(n, latent_frames, 0) for n in range(1, stories.shots + 1)])
     cos, sin = rotations(positions.to(device), rotation_table(size).to(device))
     z = draw_noise((stories.stories, stories.shots), latent_frames, size, generator=generator, device=device)
 
-    def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return moc_attention(q, k, v, layout, moc, layer=layer)
+    def predict(first: Tensor, captions: Tensor, config: MoCConfig, t: Tensor) -> Tensor:
+        layout = Memory.layout_of(model, config, [latent_frames] * stories.shots)
+
+        def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            return moc_attention(q, k, v, layout, config, layer=layer)
+
+        return model(first, captions, z, t, cos, sin, attention).float()
 
     grid = timesteps(steps, size.shift)
     solver = Solver(grid)
     for index in range(steps):
         t = torch.full(z.shape[:2], grid[index], device=device)
-        made = [model(first, captions, z, t, cos, sin, attention).float() for first, captions in texts]
+        made = [predict(*one, t) for one in passes]
         z = solver.step(index, z, made[-1] + guidance * (made[0] - made[-1]) if len(made) > 1 else made[0])
     return to_uint8(z.clamp(-1, 1), model)
 

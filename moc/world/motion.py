@@ -33,9 +33,9 @@ PLACE_FOCUS = (48.0, 22.0)
 
 _SIZE = {"small": 0.8, "medium": 1.0, "tall": 1.2}
 _KIND = {"girl": 0.93, "boy": 0.93, "bear": 1.03}
-_RATE = {"stand": 0.5, "walk": 1.0, "run": 2.0, "sit": 0.5, "wave": 1.0, "dance": 1.0, "jump": 1.0, "drink": 0.5,
+_RATE = {"stand": 0.5, "walk": 1.0, "run": 1.0, "sit": 0.5, "wave": 1.0, "dance": 1.0, "jump": 0.5, "drink": 0.5,
          "read": 0.5, "phone": 1.0, "guitar": 1.0, "umbrella": 0.5, "sleep": 0.5}  # phases a frame  # fmt: skip
-_SPEED = {"walk": (1.25, 1.1, 0.6), "run": (2.8, 2.3, 1.1)}  # pixels a frame, by level
+_SPEED = {"walk": (1.25, 1.1, 0.6), "run": (1.9, 1.6, 0.9)}  # pixels a frame, by level
 _CLOSE_DROP = {
     "guitar": -5.0,
     "read": -2.0,

@@ -18,7 +18,7 @@ from moc.world.canvas import RES
 from moc.world.effects import PHASES
 from moc.world.motion import PLACE_FOCUS, Motion, motion
 from moc.world.palette import COLUMN, pick, shot_palettes
-from moc.world.parts import FRONT, PARTS, Scene
+from moc.world.parts import FRONT, PARTS, ROLE, Part, Scene
 from moc.world.schema import ACTIONS, FEATURE, HEIGHT, INTERIORS, MAX_CAST, PLACES, WIDTH
 from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SLEEPERS, SUPERSAMPLE, Atlas, Sheet, atlas
 from moc.world.story import StoryBatch
@@ -34,6 +34,7 @@ class Rendered:
         frames: uint8 `[B, S, F, 3, HEIGHT, WIDTH]`, RGB.
         masks: uint8 `[B, S, F, HEIGHT, WIDTH]` or None: 0 scene, 1 + role where that character is seen (things it
             holds included, puffs and notes not).
+        worn: bool `[B, S, F, HEIGHT, WIDTH]` or None: whether a pixel shows a hat, a scarf or a coat with a pattern.
         boxes: float32 `[B, S, F, MAX_CAST, 4]` or None: x0, y0, x1, y1 in pixels around each character's mask, x1 and
             y1 exclusive; -1 where nobody is seen.
     """
@@ -41,6 +42,7 @@ class Rendered:
     frames: Tensor
     masks: Tensor | None = None
     boxes: Tensor | None = None
+    worn: Tensor | None = None
 
 
 def render(
@@ -51,6 +53,7 @@ def render(
     device: torch.device | str | None = None,
     shots: slice | None = None,
     masks: bool = False,
+    worn: bool = False,
 ) -> Rendered:
     """Pictures of `stories`, a deterministic function of the batch.
 
@@ -62,6 +65,7 @@ def render(
         device: where to render; the batch's own device by default.
         shots: which shots to render; all by default.
         masks: whether to return masks and boxes as well.
+        worn: whether to return `Rendered.worn` as well.
 
     Raises:
         MocError: if `frames` is below 1 or `start` is negative.
@@ -84,6 +88,7 @@ def render(
     palette = shot_palettes(stories).flatten()
     out = torch.empty((b * s * frames, 3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
     mask = torch.empty((b * s * frames, HEIGHT, WIDTH), dtype=torch.uint8, device=device) if masks else None
+    shows = torch.empty((b * s * frames, HEIGHT, WIDTH), dtype=torch.bool, device=device) if worn else None
     step = _CHUNK.get(device.type, 64)
     for first in range(0, len(time), step):
         part = slice(first, first + step)
@@ -91,11 +96,15 @@ def render(
         out[part] = _colour(palette, codes, shot[part])
         if mask is not None:
             mask[part] = _mask(codes)
+        if shows is not None:
+            shows[part] = _worn(codes, looks.patterned[shot[part]])
     shape = (b, s, frames)
     result = Rendered(out.view(*shape, 3, HEIGHT, WIDTH))
     if mask is not None:
         result.masks = mask.view(*shape, HEIGHT, WIDTH)
         result.boxes = _boxes(mask).view(*shape, MAX_CAST, 4)
+    if shows is not None:
+        result.worn = shows.view(*shape, HEIGHT, WIDTH)
     return result
 
 
@@ -126,6 +135,7 @@ class _Looks:
     action: Tensor  # [N, R]
     size: Tensor  # [N, R]
     headwear: Tensor  # [N, R] sprite of hat and scarf
+    patterned: Tensor  # [N, R] bool, whether the coat has a pattern
     free: Tensor  # [N, 16]
 
 
@@ -145,6 +155,7 @@ def _looks(stories: StoryBatch) -> _Looks:
         action=stories.action.flatten(0, 1),
         size=who[..., COLUMN["size"]],
         headwear=who[..., COLUMN["hat"]] * 2 + (who[..., COLUMN["scarf"]] > 0),
+        patterned=who[..., COLUMN["pattern"]] > 0,
         free=stories.free.flatten(0, 1),
     )
 
@@ -267,6 +278,19 @@ def _mask(codes: Tensor) -> Tensor:
     first, second = counts
     mask = (second >= 2).to(torch.uint8) * 2
     return mask.masked_fill((first >= 2) & (first >= second), 1)
+
+
+def _worn(codes: Tensor, patterned: Tensor) -> Tensor:
+    """`[n, HEIGHT, WIDTH]` bool from codes and `patterned` `[n, R]`: as `Rendered.worn`, of half of the samples."""
+    part = codes & (PARTS - 1)
+    first = int(Part.HAT) - ROLE
+    clothes = (part >= first) & (part <= int(Part.SCARF_DARK) - ROLE)
+    second = codes >= ROLE + PARTS
+    of_two = torch.where(second, patterned[:, 1, None, None], patterned[:, 0, None, None])
+    shown = (codes >= ROLE) & (clothes | ((part < int(Part.SKIN) - ROLE) & of_two))
+    quads = shown.to(torch.uint8).view(len(codes), HEIGHT, 2, WIDTH, 2)
+    rows = quads[:, :, 0] + quads[:, :, 1]
+    return rows[..., 0] + rows[..., 1] >= 2
 
 
 def _boxes(mask: Tensor) -> Tensor:

@@ -121,6 +121,7 @@ def sample_stories(
     device: torch.device | str = "cpu",
     split: Split = "train",
     named: float | None = None,
+    named_most: float = 0.8,
     characters: int | None = None,
     scenes: int | None = None,
 ) -> StoryBatch:
@@ -133,7 +134,8 @@ def sample_stories(
         split: "train" holds no held-out (kind, action), (place, action) or (kind, named coat) pair; "heldout" draws
             about half of its actions and named coats from those pairs; "any" ignores the rule.
         named: share of open attributes that captions name. By default it differs from story to story: a tenth of the
-            stories name nothing, a tenth name all, the others between 0 and 0.8.
+            stories name nothing, a tenth name all, the others between 0 and `named_most`.
+        named_most: see `named`.
         characters: characters to draw per story, 1 to 4 (default: mixed). One who is never cast is dropped again.
         scenes: scenes per story, 1 to 4 (default: mixed), dropped likewise when no shot plays there.
 
@@ -146,6 +148,8 @@ def sample_stories(
         raise ValueError(f"split must be one of {SPLITS}, got {split!r}")
     if named is not None and not 0 <= named <= 1:
         raise ValueError(f"named must lie between 0 and 1, got {named}")
+    if not 0 <= named_most <= 1:
+        raise ValueError(f"named_most must lie between 0 and 1, got {named_most}")
     for label, count in (("characters", characters), ("scenes", scenes)):
         if count is not None and not 1 <= count <= MOST_DRAWN:
             raise ValueError(f"{label} must lie between 1 and {MOST_DRAWN}, got {count}")
@@ -154,7 +158,7 @@ def sample_stories(
     scene_order, scene = _play_scenes(dice, batch, shots, scenes)
     order, cast = _play_characters(dice, batch, shots, characters)
     share = dice.share((0.1, 0.1, 0.8), dice.uniform(batch))
-    p_named = (share == 1).float() + (share == 2) * 0.8 * dice.uniform(batch)
+    p_named = (share == 1).float() + (share == 2) * named_most * dice.uniform(batch)
     if named is not None:
         p_named = torch.full_like(p_named, named)
 

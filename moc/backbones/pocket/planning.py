@@ -97,6 +97,11 @@ def guidance_of(story: Storyboard, size: PocketConfig) -> float:
     return size.guidance if story.sampling.guidance is None else story.sampling.guidance
 
 
+def alone(config: MoCConfig) -> MoCConfig:
+    """Attention of the pass that guidance leads away from: a shot by itself, whatever the pattern."""
+    return config.replace(pattern="local", intra="shot", text_links="own", outer_top_m=None)
+
+
 def guided_steps(story: Storyboard, size: PocketConfig) -> int:
     """How many of a story's denoising steps are guided, and so take two passes."""
     if guidance_of(story, size) == 1.0:
@@ -162,7 +167,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     ]
     everything = sum(amounts, Amount())
     by_shot = pieces_by_shot(pieces)
-    steps, guided = story.sampling.steps or STEPS, guidance_of(story, size) != 1.0
+    steps, guided = story.sampling.steps or STEPS, guided_steps(story, size)
     streamed = story.sampling.mode == "stream"
     captions = len(pieces) if config.text_links == "all" else 1
     before, plans = Amount(), []
@@ -173,9 +178,9 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
             amount = amounts[piece.index - 1]
             others = before if config.causal else everything - amount
             # a streamed piece goes through once more, clean, to be remembered, unless nothing follows
-            clean = (1 + guided) * (streamed and piece.index < len(pieces))
-            passes = steps + guided_steps(story, size) + clean
+            passes = steps + (streamed and piece.index < len(pieces))
             flops += passes * pass_flops(size, config, amount, others, captions)
+            flops += guided * pass_flops(size, alone(config), amount, Amount(), 1)
             before, own = before + amount, own + amount
         frames = latent_frames(shot, size) * size.patch_frames
         plans.append(
@@ -194,7 +199,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
         )
     total = size.global_tokens + sum(p.tokens + p.text_tokens for p in plans)
     longest = max(amount.tokens for amount in amounts) + size.caption_tokens
-    kept, working = ((1 + guided) * total, longest) if streamed else (0, total)
+    kept, working = (total, longest) if streamed else (0, total)
     return Plan(
         model=name,
         width=size.picture_width,

@@ -25,6 +25,7 @@ from moc.backbones.pocket.patches import unpatchify
 from moc.backbones.pocket.planning import (
     STEPS,
     Piece,
+    alone,
     attention_of,
     cut_into_pieces,
     guidance_of,
@@ -151,7 +152,9 @@ def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
 
 
 class Guided:
-    """One piece with and without its text: x = x_free + scale (x_text - x_free), where `size` guides."""
+    """One piece with its text and its past, and without either: x = x_free + scale (x_full - x_free), where `size`
+    guides (classifier-free guidance, Ho and Salimans 2022; by the past as well, Song et al. 2025).
+    """
 
     def __init__(self, passes: Sequence[ShotPass], scale: float, size: PocketConfig) -> None:
         self.passes = passes
@@ -190,23 +193,20 @@ def render_stream(
     scale = guidance_of(story, size)
     global_tokens, captions = _text(model, story, pieces)
     frames = [piece.frames for piece in pieces]
-    kept = [Memory(model, config, frames, global_tokens)]
-    if scale != 1.0:
-        kept.append(Memory(model, config, frames, no_text(global_tokens)))
+    kept = Memory(model, config, frames, global_tokens)
+    free = Memory(model, alone(config), frames, no_text(global_tokens)) if scale != 1.0 else None
     last = max(shots)
     cut = {n: {p.index for m in earlier for p in by_shot[m]} for n, earlier in (forget or {}).items()}
 
     def begin(piece: Piece, on_route: RouteHook | None = None) -> list[ShotPass]:
         caption = captions[piece.index]
-        passes = [kept[0].shot(piece.index, caption, without=cut.get(piece.shot, ()), on_route=on_route)]
-        for one in kept[1:]:  # without text, but with the same past
-            passes.append(one.shot(piece.index, no_text(caption), earlier=passes[0].earlier))
+        passes = [kept.shot(piece.index, caption, without=cut.get(piece.shot, ()), on_route=on_route)]
+        if free is not None:
+            passes.append(free.shot(piece.index, no_text(caption), earlier=()))
         return passes
 
     def finish(passes: Sequence[ShotPass], latents: np.ndarray) -> None:
-        clean = torch.from_numpy(latents).float()[None].to(global_tokens.device)
-        for one in passes:
-            one.finish(clean)
+        passes[0].finish(torch.from_numpy(latents).float()[None].to(global_tokens.device))
 
     for shot in story.shots[:last]:
         mine = by_shot[shot.number]
@@ -225,7 +225,7 @@ def render_stream(
                     at += count
             continue
         began = time.monotonic()
-        counts = RouteCounts(kept[0].layout, config, [p.index for p in mine], steps, size.layers, size.heads)
+        counts = RouteCounts(kept.layout, config, [p.index for p in mine], steps, size.layers, size.heads)
         made: list[np.ndarray] = []
         for position, (piece, noise) in enumerate(zip(mine, _noise(model, story, shot, seed, mine), strict=True)):
             passes = begin(piece, counts.add)
@@ -270,18 +270,22 @@ def render_joint(
     }
     segments = [size.global_tokens] + [size.caption_tokens + p.frames * size.tokens_per_frame for p in pieces]
 
-    def predict(z: list[Tensor], t: float, with_text: bool, record: bool) -> list[Tensor]:
+    by_itself = alone(config)
+    own_layout = Memory.layout_of(model, by_itself, [piece.frames for piece in pieces])
+
+    def predict(z: list[Tensor], t: float, full: bool) -> list[Tensor]:
         def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+            if not full:
+                return attend(q, k, v, own_layout, route(q, k, own_layout, by_itself), by_itself)
             routing = route(q, k, layout, config, layer=layer)
-            if record:
-                for number, mine in by_shot.items():
-                    rows = (layout.token_range(mine[0].index)[0], layout.token_range(mine[-1].index)[1])
-                    part = Routing(routing.indices[:, :, rows[0] : rows[1]])
-                    counts[number].add(layer, part, layout, rows)
+            for number, mine in by_shot.items():
+                rows = (layout.token_range(mine[0].index)[0], layout.token_range(mine[-1].index)[1])
+                part = Routing(routing.indices[:, :, rows[0] : rows[1]])
+                counts[number].add(layer, part, layout, rows)
             return attend(q, k, v, layout, routing, config)
 
-        texts = [captions[p.index] if with_text else no_text(captions[p.index]) for p in pieces]
-        first = global_tokens if with_text else no_text(global_tokens)
+        texts = [captions[p.index] if full else no_text(captions[p.index]) for p in pieces]
+        first = global_tokens if full else no_text(global_tokens)
         body = model.embed_shots(texts, z)
         x = torch.cat([model.embed_text(first).to(body.dtype), body], dim=1)
         t_all = torch.full((1, len(pieces) + 1), t, device=x.device)
@@ -297,9 +301,9 @@ def render_joint(
     for index in range(steps):
         for one in counts.values():
             one.step = index
-        x = predict(z, grid[index], with_text=True, record=True)
+        x = predict(z, grid[index], full=True)
         if scale != 1.0 and size.guides(grid[index]):
-            free = predict(z, grid[index], with_text=False, record=False)
+            free = predict(z, grid[index], full=False)
             x = [f + scale * (c - f) for c, f in zip(x, free, strict=True)]
         z = [s.step(index, a, b) for s, a, b in zip(solvers, z, x, strict=True)]
         on_step(0, index + 1, steps)

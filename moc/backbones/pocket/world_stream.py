@@ -20,6 +20,7 @@ from moc.backbones.pocket.cost import Amount, amount_of, pass_flops
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise
 from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.planning import alone
 from moc.backbones.pocket.positions import move, nearer
 from moc.backbones.pocket.rendering import Guided, no_text
 from moc.backbones.pocket.stream import Finished, Memory, ShotPass
@@ -130,73 +131,70 @@ def stream_world(
             z = z.clamp(-1, 1)
         clean = _plant(model, stories, number, latent_frames, given, z)
         if number < stories.shots:
-            for one in passes:
-                one.finish(clean)
+            passes[0].finish(clean)
         frames.append(to_uint8(clean, model).cpu())
         flops = 0.0 if z is None else streams.flops(passes[0], grid[:-1], last=number == stories.shots)
         seconds, peak = _stop_clock(device, began, peaks)
         costs.append(ShotCost(number, seconds / shape[0], flops, *streams.bytes_of(passes), peak))
         if z is not None or number == 1:  # the first shot has nothing to choose from, drawn or not
-            sparsities.append(tally.sparsity(passes[0], streams.text.layout, steps))
+            sparsities.append(tally.sparsity(passes[0], streams.memory.layout, steps))
         if on_shot is not None:
             on_shot(number)
     return Streamed(torch.stack(frames, dim=1), costs, sum(sparsities) / len(sparsities))
 
 
 class _Streams:
-    """The memories of a batch, with text and for guidance without."""
+    """The memory of a batch, and for guidance one that never keeps anything."""
 
     def __init__(
         self, model: PocketDiT, stories: StoryBatch, config: MoCConfig, latent_frames: int, *, guided: bool
     ) -> None:
         global_tokens, self.captions = encode_batch(stories)
         lengths = [latent_frames] * stories.shots
-        self.text = Memory(model, config, lengths, global_tokens)
-        self.all = [self.text] + [Memory(model, config, lengths, no_text(global_tokens))] * guided
+        self.memory = Memory(model, config, lengths, global_tokens)
+        self.free = Memory(model, alone(config), lengths, no_text(global_tokens)) if guided else None
         self.config = config
         self.latent_frames = latent_frames
         self.stories = stories.stories
 
     def begin(self, number: int, on_route: Callable[..., None]) -> list[ShotPass]:
-        """Passes of shot `number`; those without text read the same earlier shots as the one with it."""
+        """Passes of shot `number`: with its text and its past, and for guidance without either."""
         caption = self.captions[:, number - 1]
         m = self.config.outer_top_m
         chosen = None
         earlier = list(range(1, number))
         if m is not None and number - 1 > m:
-            self.text.features[number] = self.text.model.embed_text(caption).mean(dim=1)
+            self.memory.features[number] = self.memory.model.embed_text(caption).mean(dim=1)
             chosen, earlier = self._choose(number, m), earlier[len(earlier) - m :]
-        passes = []
-        for memory in self.all:
-            words = caption if memory is self.text else no_text(caption)
-            one = memory.shot(number, words, earlier=earlier, on_route=on_route if memory is self.text else None)
-            if chosen is not None:
-                _put_in(one, memory, chosen)
-            passes.append(one)
+        passes = [self.memory.shot(number, caption, earlier=earlier, on_route=on_route)]
+        if chosen is not None:
+            _put_in(passes[0], self.memory, chosen)
+        if self.free is not None:
+            passes.append(self.free.shot(number, no_text(caption), earlier=()))
         return passes
 
     def _choose(self, number: int, m: int) -> list[list[int]]:
         """The shots that each story keeps in play, by its caption's likeness to earlier ones, as `Memory.shot` does."""
         members = list(range(1, number + 1))
-        features = torch.stack([self.text.features[n] for n in members], dim=1)  # [B, n, D]
+        features = torch.stack([self.memory.features[n] for n in members], dim=1)  # [B, n, D]
         layout = TokenLayout.from_shots(global_text=0, shots=[Shot() for _ in members], chunk_tokens="frame")
         return [select_shots(row, layout, m) for row in features]
 
     def flops(self, one: ShotPass, steps: Sequence[float], *, last: bool) -> float:
-        """FLOPs of a story's shot: all steps, by their timesteps, and the clean passes unless nothing follows."""
+        """FLOPs of a story's shot: all steps, by their timesteps, and the clean pass unless nothing follows."""
         size = one.memory.model.config
         own = amount_of(size, self.config, self.latent_frames)
         others = sum([own] * len(one.earlier), Amount())
         config = self.config.replace(outer_top_m=None)  # `others` are those in play
-        guided = sum(size.guides(t) for t in steps) if len(self.all) > 1 else 0
-        passes = len(steps) + guided + len(self.all) * (not last)
-        return passes * pass_flops(size, config, own, others, 1)
+        guided = sum(size.guides(t) for t in steps) if self.free is not None else 0
+        full = (len(steps) + (not last)) * pass_flops(size, config, own, others, 1)
+        return full + guided * pass_flops(size, alone(config), own, Amount(), 1)
 
     def bytes_of(self, passes: Sequence[ShotPass]) -> tuple[int, int]:
         """Bytes a story keeps of all finished shots, and of those in play."""
-        kept = [_bytes(memory.finished.values()) for memory in self.all]
-        read = [_bytes([memory.finished[n] for n in passes[0].earlier]) for memory in self.all]
-        return sum(kept) // self.stories, sum(read) // self.stories
+        finished = self.memory.finished
+        kept, read = _bytes(finished.values()), _bytes([finished[n] for n in passes[0].earlier])
+        return kept // self.stories, read // self.stories
 
 
 def _bytes(finished: Iterable[Finished]) -> int:
