@@ -51,13 +51,14 @@ def batch_of(text: StoryText, seed: int) -> StoryBatch:
         raise ValueError(f"this story can't be drawn: {read.problems or unknown}")
     generator = torch.Generator().manual_seed(seed)
     shots = len(read.shots)
+    told = [*read.facts, *(fact for shot in read.shots for fact in shot.facts)]  # a lone shot names its own
 
     def table(attributes: dict[str, tuple[str, ...]], first_slot: int, slots: int) -> tuple[torch.Tensor, torch.Tensor]:
         columns = [torch.randint(len(values), (1, slots), generator=generator) for values in attributes.values()]
         values, named = torch.stack(columns, -1), torch.zeros(1, slots, len(columns), dtype=torch.bool)
         values[..., 0] = -1  # nobody, until a fact says who
-        for slot, attribute, value in ((f.slot - first_slot, f.attribute, f.value) for f in read.facts):
-            if 0 <= slot < slots:
+        for slot, attribute, value in ((f.slot - first_slot, f.attribute, f.value) for f in told):
+            if 0 <= slot < slots and attribute in attributes:
                 column = list(attributes).index(attribute)
                 values[0, slot, column], named[0, slot, column] = attributes[attribute].index(value), True
         return values, named

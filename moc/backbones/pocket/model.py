@@ -31,7 +31,10 @@ def timestep_features(t: Tensor, size: int) -> Tensor:
 
 
 def per_token(values_BND: Tensor, segments: Sequence[int]) -> Tensor:
-    """Repeat one row per segment over its tokens: `[B, len(segments), D]` to `[B, sum(segments), D]`."""
+    """Repeat one row per segment over its tokens: `[B, len(segments), D]` to `[B, sum(segments), D]`; a single row is left
+    to broadcasting."""
+    if len(segments) == 1:
+        return values_BND
     rest = segments[1:]
     if rest and all(n == rest[0] for n in rest):  # equal shots: broadcasting, whose backward is a plain sum
         batch, _, width = values_BND.shape

@@ -28,8 +28,8 @@ def fast_products(model: PocketDiT) -> Iterator[None]:
         if device.type == "cuda":
             stack.enter_context(torch.autocast("cuda", dtype=torch.bfloat16))
         elif device.type == "cpu" and multiplies_in_bfloat16():
-            for layer in _large_layers(model):
-                stack.enter_context(_in_bfloat16(layer))
+            for layer, within in _large_layers(model):
+                stack.enter_context(_in_bfloat16(layer, within))
         yield
 
 
@@ -42,21 +42,22 @@ def multiplies_in_bfloat16() -> bool:
     return any(ask is not None and bool(ask()) for ask in asked)
 
 
-def _large_layers(model: PocketDiT) -> Iterator[nn.Linear]:
-    """The layers that every token passes; those of timesteps and text are small."""
+def _large_layers(model: PocketDiT) -> Iterator[tuple[nn.Linear, bool]]:
+    """The layers that every token passes, and whether what they give goes to the next of them through an activation
+    alone, which computes in float32 whatever it reads; those of timesteps and text are small."""
     for block in model.blocks:
         assert isinstance(block, Block)
-        yield from (block.qkv, block.out, block.up, block.down)
-    yield from (model.head_up, model.head_down)
+        yield from ((block.qkv, False), (block.out, False), (block.up, True), (block.down, False))
+    yield from ((model.head_up, True), (model.head_down, False))
 
 
 @contextmanager
-def _in_bfloat16(layer: nn.Linear) -> Iterator[None]:
+def _in_bfloat16(layer: nn.Linear, within: bool) -> Iterator[None]:
     def before(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         return (inputs[0].bfloat16(),)
 
     def after(_: nn.Module, __: tuple[Tensor], out: Tensor) -> Tensor:
-        return out.float()
+        return out if within else out.float()
 
     own = layer.weight.data, None if layer.bias is None else layer.bias.data
     hooks = layer.register_forward_pre_hook(before), layer.register_forward_hook(after)
