@@ -25,9 +25,9 @@ BEGIN, END = "<!-- facts -->", "<!-- end of facts -->"
 _STAGE = ("steps", "stories", "shots", "latent_frames", "chunk_tokens", "top_k")
 _SHOWN = (
     "seed", "optimizer", "lr", "warmup", "decay", "weight_decay", "beta2", "clip", "ema", "shift", "t_mean", "t_std",
-    "t_floor", "noise", "character_weight", "character_until", "worn_weight", "small_figures", "clean_history", "near_clean_history", "continued",
-    "drop_routes", "drop_text", "named_most", "omit", "guidance", "drop_off_max", "drop_in_rate", "noisiest",
-    "recognition", "reading",
+    "t_floor", "noise", "character_weight", "character_until", "foreseen_weights", "worn_weight", "small_figures",
+    "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text", "named_most", "omit", "guidance",
+    "drop_off_max", "drop_in_rate", "noisiest", "recognition", "reading",
 )  # fmt: skip
 
 

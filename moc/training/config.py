@@ -84,8 +84,10 @@ class TrainConfig:
         ema: decay of the averaged weights that are shipped.
         shift, t_mean, t_std: timesteps are logit-normal(t_mean, t_std), then t = s u / (1 + (s - 1) u).
         character_weight: pixels of characters count this many times more than the scene: they are small and vary most.
-        character_until: that weight falls to nothing between this timestep and 1, where a figure may still be anywhere:
-            what weighs more there is overdrawn, as the weighted mean of all that might be is no mean.
+        character_until: that weight falls to nothing between this timestep and 1, where a figure may still be anywhere
+            and what weighs more is overdrawn.
+        foreseen_weights: a token weighs in the loss what it could be expected to, and so nothing is overdrawn
+            (`moc.training.foresight`).
         worn_weight: hats, scarves and coats with a pattern count this many times more than the rest of a figure.
         small_figures: figures weigh more the less of the shot they cover: the exponent of `data.figure_weights`.
         t_floor: the velocity weight 1/t^2 of the loss stops growing below this timestep.
@@ -137,6 +139,7 @@ class TrainConfig:
     t_floor: float = 0.08
     character_weight: float = 3.0
     character_until: float = 1.0
+    foreseen_weights: bool = False
     worn_weight: float = 0.0
     small_figures: float = 0.0
     noise: str = "scales"

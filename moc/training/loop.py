@@ -24,6 +24,7 @@ from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
 from moc.training.config import Stage, TrainConfig
 from moc.training.data import Piece, RoutedAttention, make_piece
+from moc.training.foresight import Foresight, weigh
 from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
 
@@ -36,28 +37,41 @@ LOG_COLUMNS = (
 class Network(nn.Module):
     """The losses as a module, so that DistributedDataParallel sees one forward pass."""
 
-    def __init__(self, model: PocketDiT, readers: Readers | None) -> None:
+    def __init__(self, model: PocketDiT, readers: Readers | None, foresight: Foresight | None = None) -> None:
         super().__init__()
         self.model = model
         self.readers = readers
+        self.foresight = foresight
+        self._features: Tensor | None = None  # of the tokens to predict, before the head
+        if foresight is not None:
+            model.head_up.register_forward_pre_hook(self._keep)
 
-    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    def _keep(self, _: nn.Module, inputs: tuple[Tensor]) -> None:
+        self._features = inputs[0]
+
+    def forward(self, piece: Piece, attention: RoutedAttention) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
         """Velocity-weighted loss of the piece, the unweighted x-prediction error of its noisy shots (both means), and
-        the losses of recognition and reading, zero where they aren't asked for."""
+        the losses of recognition, reading and foresight, zero where they aren't asked for."""
         shots = piece.weight.shape[1]
         predicted = self.model(
             piece.global_tokens, piece.captions, piece.patches, piece.t, piece.cos, piece.sin, attention,
             predict_from=piece.t.shape[1] - shots,
         )  # fmt: skip
         square = (predicted.float() - piece.target).square()
-        weighted = (square * piece.importance).mean(dim=(2, 3)) * piece.weight
+        if self.foresight is None:
+            weighted, guess = (square * piece.importance).mean(dim=(2, 3)), square.new_zeros(())
+        else:
+            assert self._features is not None
+            weighted, guess = weigh(square, piece.importance, self.foresight(self._features))
+            self._features = None
+        weighted = weighted * piece.weight
         noisy = piece.weight > 0
         error = (square.detach().mean(dim=(2, 3)) * noisy).sum() / noisy.sum()
         found = read = torch.zeros_like(error)
         if attention.lessons is not None:
             found = attention.lessons.recognition()
             read = read if self.readers is None else attention.lessons.reading(self.readers)
-        return weighted.mean(), error, found, read
+        return weighted.mean(), error, found, read, guess
 
 
 class Trainer:
@@ -102,7 +116,11 @@ class Trainer:
         if self.readers is not None:
             fused = device.type == "cuda"
             self.optimizers.append(torch.optim.AdamW(self.readers.parameters(), weight_decay=0.0, fused=fused))
-        network = Network(self.model, self.readers)
+        self.foresight = Foresight(self.model_config).to(device) if config.foreseen_weights else None
+        if self.foresight is not None:
+            fused = device.type == "cuda"
+            self.optimizers.append(torch.optim.AdamW(self.foresight.parameters(), weight_decay=0.0, fused=fused))
+        network = Network(self.model, self.readers, self.foresight)
         self.network: nn.Module = (
             DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)
             if self.world > 1
@@ -152,10 +170,10 @@ class Trainer:
         attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
         amp = self.config.bf16 and self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
-            loss, error, found, read = self.network(piece, attention)
+            loss, error, found, read, guess = self.network(piece, attention)
         lessons = self.config.recognition * found + self.config.reading * read
         fade = self.learning_rate(self.step) / self.config.lr
-        ((loss + fade * lessons) * scale).backward()
+        ((loss + fade * lessons + guess) * scale).backward()
         return torch.stack([loss, error, found, read]).detach()
 
     @torch.no_grad()
@@ -174,6 +192,7 @@ class Trainer:
             "ema": self.ema,
             "optimizers": [optimizer.state_dict() for optimizer in self.optimizers],
             "readers": None if self.readers is None else self.readers.state_dict(),
+            "foresight": None if self.foresight is None else self.foresight.state_dict(),
         }
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -190,6 +209,8 @@ class Trainer:
             self.ema[name].copy_(value)
         if self.readers is not None and state.get("readers"):
             self.readers.load_state_dict(state["readers"])
+        if self.foresight is not None and state.get("foresight"):
+            self.foresight.load_state_dict(state["foresight"])
         for optimizer, moments in zip(self.optimizers, state.get("optimizers", []), strict=False):
             optimizer.load_state_dict(moments)
         self.step = int(state["step"])

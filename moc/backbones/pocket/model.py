@@ -31,8 +31,10 @@ def timestep_features(t: Tensor, size: int) -> Tensor:
 
 
 def per_token(values_BND: Tensor, segments: Sequence[int]) -> Tensor:
-    """Repeat one row per segment over its tokens: `[B, len(segments), D]` to `[B, sum(segments), D]`; a single row is left
-    to broadcasting."""
+    """Repeat one row per segment over its tokens: `[B, len(segments), D]` to `[B, sum(segments), D]`.
+
+    A single row stays as it is, for broadcasting.
+    """
     if len(segments) == 1:
         return values_BND
     rest = segments[1:]
