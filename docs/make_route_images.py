@@ -5,7 +5,7 @@
     python docs/make_route_images.py mask runs/cafe_mask       # docs/images/route_map_mask.webp, route_map_sheets.webp
     moc route-map storyboards/cafe_to_river.yaml --no-causal --set model=WEIGHTS --out runs/cafe_tuned
     python docs/make_route_images.py tuned runs/cafe_tuned     # route_map_tuned.webp, route_map_tuned_sheets.webp
-    python docs/make_route_images.py page runs/cafe 11:8:34,14 # docs/images/route_map_page.webp; needs playwright
+    python docs/make_route_images.py page runs/cafe 11:8:34,18 # docs/images/route_map_page.webp; needs playwright
     python docs/make_route_images.py pairs runs/*              # the strongest pairs that choose each other
 
 The page is photographed in a browser: `--browser` names it, chromium or google-chrome unless given. The place is
