@@ -14,7 +14,18 @@ from typing import Any
 from arms_plot import Arm, Point, write_plot
 from memory_tables import markdown, percent, ranged
 
-from moc.metrics.memory import OPEN, TABLES, estimate_dict, recall_difference
+from moc.metrics.memory import (
+    DRAWS,
+    OPEN,
+    TABLES,
+    UNREAD,
+    estimate,
+    estimate_dict,
+    mean_recall,
+    pairs,
+    recall_difference,
+    resamples,
+)
 
 Found = Mapping[str, Any]
 OWNERS = {"people": "character", "places": "place"}
@@ -32,9 +43,10 @@ def read_patterns(folder: Path) -> dict[str, Any] | None:
         return None
     told: dict[str, Any] = json.loads((folder / "compare.json").read_text(encoding="utf-8"))
     told["leads"] = {}
+    told["readable"] = _readable(folder, told)
     for k, pair in CHANCE_PAIRS.items():
         stems = [folder / label.replace(":", "-") for label in pair]
-        files = [p for stem in stems for p in (Path(f"{stem}.csv"), Path(f"{stem}.csv.gz")) if p.is_file()]
+        files = [path for label in pair for path in _readings(folder, label)]
         numbers = [Path(f"{stem}.json") for stem in stems]
         if len(files) != len(pair) or not all(path.is_file() for path in numbers):
             continue
@@ -47,6 +59,50 @@ def read_patterns(folder: Path) -> dict[str, Any] | None:
                 for owner, names in OPEN.items()
             }
     return told
+
+
+def _readings(folder: Path, label: str) -> list[Path]:
+    stem = folder / label.replace(":", "-")
+    return [path for path in (Path(f"{stem}.csv"), Path(f"{stem}.csv.gz")) if path.is_file()][:1]
+
+
+def _readable(folder: Path, told: Found) -> dict[str, dict[str, Any]]:
+    """By arm, of people alone: the share of later looks that can't be read, recall of the others, and that recall minus
+    the reference's on the same stories. Looks that can't be read count as forgotten everywhere else."""
+    import pandas as pd
+
+    names, found = OPEN["character"], {}
+    for arm in told["arms"]:
+        for path in _readings(folder, arm["label"]):
+            looks = pairs(pd.read_csv(path), TABLES[0])
+            found[arm["label"]] = looks[looks["attribute"].isin(names)]
+    if not found:
+        return {}
+    stories = 1 + max(int(looks["story"].max()) for looks in found.values())
+    weights = resamples(stories, draws=DRAWS, seed=0)
+    recalls = {}
+    for label, looks in found.items():
+        recalls[label] = mean_recall(looks[looks["later"] != UNREAD], names, stories=stories, weights=weights)
+    held = recalls.get(told["reference"])
+    rows: dict[str, dict[str, Any]] = {}
+    for label, looks in found.items():
+        rows[label] = {
+            "unreadable": float((looks["later"] == UNREAD).mean()),
+            **estimate_dict(estimate(recalls[label])),
+        }
+        if held is not None and label != told["reference"]:
+            rows[label]["apart"] = estimate_dict(estimate(recalls[label] - held))
+    return rows
+
+
+def readable_table(told: Found) -> str:
+    """What is left of the differences where unreadable looks are left out."""
+    rows = [["pattern", "looks at people that can't be read", "recall of people in the others",
+             f"against {told['reference']}"]]  # fmt: skip
+    for label, one in told["readable"].items():
+        apart = points(one["apart"]).replace(" points", "") if "apart" in one else ""
+        rows.append([f"`{label}`", percent(one["unreadable"]), ranged(one["value"], (one["low"], one["high"])), apart])
+    return markdown(rows)
 
 
 def points(lead: Mapping[str, float | None]) -> str:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from memory_patterns import lead_lines, pattern_table, plot_patterns, points, read_patterns
+from memory_patterns import lead_lines, pattern_table, plot_patterns, points, read_patterns, readable_table
 from memory_tables import (
     Found,
     kappa_by_gap_rows,
@@ -163,6 +163,9 @@ def patterns(cases: Cases) -> str:
     """The shipped weights under every pattern."""
     told = cases["patterns"]
     parts = [pattern_table(told), lead_lines(told["leads"])]
+    if told["readable"]:
+        parts += ["The same of the looks at people that can be read, which are fewer under some patterns:",
+                  readable_table(told)]  # fmt: skip
     return "\n\n".join([*filter(None, parts), _picture("memory_patterns", "Recall, chance and cost by pattern")])
 
 

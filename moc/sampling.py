@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+REVISION = 2
+"""Counts changes after which the same story, seed and weights give other videos: runs of before are drawn anew."""
+
+
 def timesteps(steps: int, shift: float = 1.0) -> list[float]:
     """`steps + 1` timesteps from 1 down to 0, evenly spaced in u and shifted: t = s u / (1 + (s - 1) u).
 

@@ -25,6 +25,7 @@ import numpy as np
 from moc.errors import InputError
 from moc.run.files import atomic, sha256_json
 from moc.run.shape import Table, fault, matching, optional, whole
+from moc.sampling import REVISION
 from moc.storyboard.kinds import IDENTIFIER, IDENTIFIER_LIMIT
 from moc.storyboard.model import MAX_SEED, MAX_SHOTS
 
@@ -154,7 +155,8 @@ def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str, for
         forgets: earlier shots that it can't read.
     """
     own = asdict(shot) | {"seed": seed}
-    everything = {"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]}
+    everything: dict[str, Any] = {"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]}
+    everything["sampling"] = REVISION
     return sha256_json(everything | ({"forgets": sorted(forgets)} if forgets else {}))
 
 

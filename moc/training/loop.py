@@ -29,8 +29,8 @@ from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
 
 LOG_COLUMNS = (
-    "step", "stage", "loss", "loss_x", "recognition", "reading", "grad_norm", "lr", "stories_per_s", "seconds",
-    "memory_gib",
+    "step", "stage", "loss", "loss_x", "recognition", "reading", "foresight", "grad_norm", "lr", "stories_per_s",
+    "seconds", "memory_gib",
 )  # fmt: skip
 
 
@@ -148,7 +148,7 @@ class Trainer:
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
                 group["lr"] = lr
-        totals = torch.zeros(4, device=self.device)
+        totals = torch.zeros(5, device=self.device)
         for position, number in enumerate(mine):
             last = position == len(mine) - 1
             wait = isinstance(self.network, DistributedDataParallel) and not last
@@ -174,7 +174,7 @@ class Trainer:
         lessons = self.config.recognition * found + self.config.reading * read
         fade = self.learning_rate(self.step) / self.config.lr
         ((loss + fade * lessons + guess) * scale).backward()
-        return torch.stack([loss, error, found, read]).detach()
+        return torch.stack([loss, error, found, read, guess]).detach()
 
     @torch.no_grad()
     def _average(self) -> None:
@@ -259,7 +259,7 @@ class Trainer:
             stories += int(info["stories"])
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
-                loss, error, found, read, norm = self._latest.tolist()  # waits for the device
+                loss, error, found, read, guess, norm = self._latest.tolist()  # waits for the device
                 if not (math.isfinite(loss) and math.isfinite(norm)):
                     raise FloatingPointError(
                         f"at step {self.step} the loss is {loss} and the norm of the gradients {norm}; "
@@ -272,7 +272,7 @@ class Trainer:
                         dict(
                             zip(
                                 LOG_COLUMNS,
-                                (self.step, info["stage"], loss, error, found, read, norm,
+                                (self.step, info["stage"], loss, error, found, read, guess, norm,
                                  info["lr"], stories / (now - window), now - window, memory),
                                 strict=True,
                             )

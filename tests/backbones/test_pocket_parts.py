@@ -288,7 +288,7 @@ def test_per_token_repeats_rows(segments: list[int]) -> None:
     assert torch.equal(per_token(values, segments).expand_as(expected), expected)
     equal = [segments[0], *[4] * (len(segments) - 1)]
     expected = torch.cat([values[:, i : i + 1].expand(-1, n, -1) for i, n in enumerate(equal)], dim=1)
-    assert torch.equal(per_token(values, equal), expected)
+    assert torch.equal(per_token(values, equal).expand_as(expected), expected)
 
 
 def test_timestep_features_tell_timesteps_apart() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 import torch
 
@@ -31,8 +33,15 @@ def test_linear_layers_multiply_in_bfloat16_where_the_cpu_does(
         assert layer.weight.dtype == torch.bfloat16
         assert model.patch_in.weight.dtype == torch.float32  # the residual stream's
         rough = layer(x)
-        assert rough.dtype == torch.float32
-        assert torch.equal(rough, torch.nn.functional.linear(x.bfloat16(), layer.weight, layer.bias).float())
+        assert rough.dtype == torch.bfloat16, "an activation is all that comes before the next product"
+        assert torch.equal(rough, torch.nn.functional.linear(x.bfloat16(), layer.weight, layer.bias))
+        for other in (model.blocks[0].qkv, model.blocks[0].out, model.blocks[0].down, model.head_down):
+            assert other(torch.randn(5, other.in_features)).dtype == torch.float32
+        gelu = partial(torch.nn.functional.gelu, approximate="tanh")
+        through = torch.randn(9, 48) @ torch.randn(48, 32)
+        wide = gelu(layer(through).float()).bfloat16()
+        assert torch.equal(gelu(layer(through)), wide), "which computes in float32 all the same"
+    rough = rough.float()
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
     assert torch.equal(layer(x), exact)

@@ -10,7 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from training_cases import TINY
 
+from moc.attention import moc_attention
 from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.model import PocketDiT
+from moc.backbones.pocket.planning import alone
+from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
 from moc.routing import candidates_of, route
 from moc.training.config import Stage, TrainConfig, parse
@@ -20,10 +24,12 @@ from moc.training.data import (
     RoutedAttention,
     draw_timesteps,
     make_piece,
+    pixel_weights,
     stream_layout,
 )
 from moc.training.lessons import Shown
-from moc.world.schema import COLUMNS, FACT_ID, TOKEN_SIZE
+from moc.world.render import Rendered
+from moc.world.schema import COLUMNS, FACT_ID, HEIGHT, TOKEN_SIZE, WIDTH
 
 CPU = torch.device("cpu")
 SIZE = PocketConfig(picture_width=16, picture_height=8, caption_tokens=3, global_tokens=4)  # two tokens a frame
@@ -159,6 +165,7 @@ def test_dropped_text_and_routes() -> None:
     _, _, silent = _piece(drop_text=1.0)
     assert not silent.captions.any()
     assert not silent.global_tokens.any()
+    assert silent.drop_routes.all(), "guidance leads away from a shot without words and without a past"
     _, _, spoken = _piece(drop_text=0.0)
     assert spoken.captions.any(-1).any(-1).all()
     for share in (0.0, 1.0):
@@ -171,6 +178,35 @@ def test_dropped_text_and_routes() -> None:
         v[:, :, slice(*attention.layout.video_range(1))] += 1
         last = slice(*attention.layout.video_range(2 * stage.shots - 1))
         assert torch.equal(attention(0, q, k, v)[:, :, last], base[:, :, last]) == bool(share)
+
+
+@pytest.mark.parametrize("intra", ["shot", "chunk", "window"])
+def test_guidance_leads_away_from_what_dropped_stories_saw(intra: str) -> None:
+    """The last shot of a story without routes attends in training what sampling gives it without a past."""
+    config, stage, piece = _piece(drop_text=1.0, intra=intra, clean_history=0.0, near_clean_history=0.0)
+    attention = RoutedAttention(config, stage, MODEL, 0, piece)
+    generator = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 1, attention.layout.length, 32, generator=generator) for _ in range(3))
+    first, text = attention.layout.token_range(attention.layout.num_shots)[0], MODEL.global_tokens
+    seen = attention(0, q, k, v)[:, :, first:]
+    by_itself = alone(config.attention(stage))
+    layout = Memory.layout_of(PocketDiT(MODEL), by_itself, [stage.latent_frames])
+    own = [torch.cat([x[:, :, :text], x[:, :, first:]], 2) for x in (q, k, v)]
+    expected = moc_attention(*own, layout, by_itself)[:, :, text:]
+    torch.testing.assert_close(seen, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_pixel_weights() -> None:
+    masks = torch.zeros(1, 3, 1, HEIGHT, WIDTH, dtype=torch.uint8)
+    masks[:, :, :, 20:40, 30:60] = 1
+    worn = torch.zeros_like(masks, dtype=torch.bool)
+    worn[:, :, :, 20:25, 30:60] = True
+    rendered = Rendered(torch.zeros(0), masks=masks, worn=worn)
+    config = parse({**TINY, "character_weight": 6.0, "worn_weight": 0.5, "character_until": 0.9})
+    weights = pixel_weights(config, rendered, torch.tensor([[0.5, 0.95, 1.0]]))[0, :, 0]
+    assert weights[:, 0, 0].tolist() == [1, 1, 1], "scenery"
+    assert weights[:, 30, 40].tolist() == pytest.approx([7, 4, 1]), "a figure: half of it between 0.9 and 1"
+    assert weights[:, 22, 40].tolist() == pytest.approx([10, 5.5, 1]), "and what it wears"
 
 
 def test_drops_do_not_depend_on_how_a_batch_is_split() -> None:

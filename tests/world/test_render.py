@@ -251,6 +251,23 @@ def test_masks_and_boxes_agree(seed: int) -> None:
                         assert box == [xs.min(), ys.min(), xs.max() + 1, ys.max() + 1]
 
 
+@pytest.mark.parametrize("cast", [1, 2])
+def test_what_is_worn(cast: int) -> None:
+    """Hats, scarves and patterned coats, of both roles, and nothing else."""
+
+    def worn(**values: str) -> Tensor:
+        result = render(_one("close", cast=cast, **values), frames=1, masks=True, worn=True)
+        assert result.worn is not None
+        assert result.masks is not None
+        assert not (result.worn & (result.masks == 0)).any()
+        return result.worn[0, 0, 0] & (result.masks[0, 0, 0] == cast)  # the last role's
+
+    bare = {"hat": "none", "scarf": "none", "pattern": "plain"}
+    assert not worn(**bare).any()
+    for name, value in (("hat", "cap"), ("scarf", "blue"), ("pattern", "dots")):
+        assert worn(**bare | {name: value}).sum() > 20, name
+
+
 def test_masks_cover_what_a_character_changes() -> None:
     stories = _one("wide", cast=1)
     masks, _, result = _masked(stories, frames=1)

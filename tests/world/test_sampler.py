@@ -168,6 +168,9 @@ def test_naming_differs_between_stories(stories: StoryBatch) -> None:
     assert (share == 0).float().mean() > 0.08
     assert (share > 0.95).float().mean() > 0.03
     assert not draw(50, named=0.0).characters_named[..., 1:].any()
+    fewer = draw(2000, named_most=0.2)
+    named = fewer.characters_named[..., 1:].float().mean(-1)[fewer.characters[..., 0] >= 0]
+    assert 0.12 < named.mean() < 0.24, "a tenth of the stories name all, the others up to a fifth"
 
 
 def test_some_stories_repeat_a_kind(stories: StoryBatch) -> None:

@@ -98,8 +98,9 @@ def guidance_of(story: Storyboard, size: PocketConfig) -> float:
 
 
 def alone(config: MoCConfig) -> MoCConfig:
-    """Attention of the pass that guidance leads away from: a shot by itself, whatever the pattern."""
-    return config.replace(pattern="local", intra="shot", text_links="own", outer_top_m=None)
+    """Attention of the pass that guidance leads away from: a shot, or a piece of a long one, by itself, whatever the
+    pattern. What it sees of itself is what training shows to stories without routes."""
+    return config.replace(pattern="local", text_links="own", outer_top_m=None)
 
 
 def guided_steps(story: Storyboard, size: PocketConfig) -> int:
@@ -200,6 +201,8 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     total = size.global_tokens + sum(p.tokens + p.text_tokens for p in plans)
     longest = max(amount.tokens for amount in amounts) + size.caption_tokens
     kept, working = (total, longest) if streamed else (0, total)
+    if guided and streamed:  # the pass without words and past has keys and values of its own, without a copy
+        kept += (size.global_tokens + longest) // 2
     return Plan(
         model=name,
         width=size.picture_width,
