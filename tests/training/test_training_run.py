@@ -273,7 +273,7 @@ def test_gradients_of_pieces_add_up_to_those_of_the_batch(tmp_path: Path) -> Non
         lambda *_: seen.append(torch.cat([p.grad.flatten() for p in trainer.model.parameters() if p.grad is not None]))
     )
     trainer.optimise()
-    loss, _, _, _, norm = trainer._latest.tolist()
+    loss, *_, norm = trainer._latest.tolist()
     assert loss == pytest.approx(sum(one.item() for one in losses) / 2, rel=1e-4)
     assert norm == pytest.approx(float(total.norm()), rel=1e-4)
     torch.testing.assert_close(seen[0], total * 1e-4 / total.norm(), rtol=1e-3, atol=1e-9)
