@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from memory_actions import actions_table, read_actions
 from memory_patterns import lead_lines, pattern_table, plot_patterns, points, read_patterns, readable_table
 from memory_tables import (
     Found,
@@ -45,14 +46,18 @@ LONG = {
     "shots24": "24 shots", "shots24_outer": "24 shots, `outer_top_m: 5`",
     "shots64": "64 shots", "shots64_outer": "64 shots, `outer_top_m: 5`",
 }  # fmt: skip
+NO_CASES = {"leads", "patterns", "actions"}
+"""What is told beside the cases."""
 Cases = Mapping[str, Found]
 
 
 def read_cases(folder: Path) -> dict[str, Found]:
-    """Everything measured, by case; `leads` among them, and `patterns`."""
+    """Everything measured, by case; `leads` among them, `patterns` and `actions`."""
     cases = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    patterns = read_patterns(folder / "patterns")
-    return cases if patterns is None else {**cases, "patterns": patterns}
+    for name, more in (("patterns", read_patterns(folder / "patterns")), ("actions", read_actions(folder))):
+        if more is not None:
+            cases[name] = more
+    return cases
 
 
 def goals(cases: Cases) -> str:
@@ -208,7 +213,7 @@ def source(cases: Cases) -> str:
         f"{c['source']['guidance']:g}, {c['experiment']['steps']} steps; {c['source']['device']}, torch "
         f"{c['source']['torch']}."
         for name, c in cases.items()
-        if name not in ("leads", "patterns")
+        if name not in NO_CASES
     }
     return "\n".join(sorted(kinds))
 
@@ -217,6 +222,7 @@ SECTIONS: dict[str, tuple[Callable[[Cases], str], tuple[str, ...]]] = {
     "source": (source, ()),
     "goals": (goals, ("planted",)),
     "planted": (table_of("planted"), ("planted",)),
+    "actions": (lambda cases: actions_table(cases["actions"]), ("actions",)),
     "free": (free, ("free",)),
     "changes": (changes, ("planted",)),
     "patterns": (patterns, ("patterns",)),
@@ -244,7 +250,7 @@ def fill(text: str, cases: Cases) -> str:
 
 
 def _any_for(name: str, cases: Cases) -> bool:
-    return bool(set(cases) & (set(LONG) if name in ("long", "cost") else set(cases) - {"leads", "patterns"}))
+    return bool(set(cases) & (set(LONG) if name in ("long", "cost") else set(cases) - NO_CASES))
 
 
 def plots(cases: Cases, out: Path) -> list[Path]:

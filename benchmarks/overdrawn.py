@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -29,6 +30,7 @@ from moc.backbones.pocket.patches import patchify, unpatchify
 from moc.backbones.pocket.positions import rotation_table, rotations, stream_positions
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.config import MoCConfig
+from moc.errors import MocError
 from moc.training.data import story_layout
 from moc.world.render import render
 from moc.world.sampler import sample_stories
@@ -102,9 +104,17 @@ def main() -> None:
     found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     found.add_argument("--json", action="store_true")
     args = found.parse_args()
-    model = load_model(args.weights, args.device)
-    device = torch.device(args.device)
-    table = {a: shares(model, a, args.stories, args.latent_frames, TIMES, device) for a in args.actions.split(",")}
+    actions, device = args.actions.split(","), torch.device(args.device)
+    unknown = [name for name in actions if name not in ACTIONS]
+    if unknown:
+        found.error(f"no action {', '.join(unknown)}; there are {', '.join(ACTIONS)}")
+    if min(args.stories, args.latent_frames) < 1:
+        found.error(f"--stories {args.stories} and --latent-frames {args.latent_frames} must be at least 1")
+    try:
+        model = load_model(args.weights, args.device)
+    except MocError as error:
+        sys.exit(f"error: {error}")
+    table = {name: shares(model, name, args.stories, args.latent_frames, TIMES, device) for name in actions}
     if args.json:
         print(json.dumps({"weights": fingerprint(args.weights), "times": TIMES, "shares": table}))
         return

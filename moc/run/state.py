@@ -155,8 +155,8 @@ def recipe(shared: str, shot: Shot, *, seed: int, weights: str, device: str, for
         forgets: earlier shots that it can't read.
     """
     own = asdict(shot) | {"seed": seed}
-    everything: dict[str, Any] = {"shared": shared, "shot": own, "weights": weights, "device": device.partition(":")[0]}
-    everything["sampling"] = REVISION
+    kind = device.partition(":")[0]
+    everything = {"shared": shared, "shot": own, "weights": weights, "device": kind, "sampling": REVISION}
     return sha256_json(everything | ({"forgets": sorted(forgets)} if forgets else {}))
 
 

@@ -113,13 +113,11 @@ class Trainer:
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizers = make_optimizers(self.model, config, fused=device.type == "cuda")
         self.readers = Readers(self.model_config).to(device) if config.reading else None
-        if self.readers is not None:
-            fused = device.type == "cuda"
-            self.optimizers.append(torch.optim.AdamW(self.readers.parameters(), weight_decay=0.0, fused=fused))
         self.foresight = Foresight(self.model_config).to(device) if config.foreseen_weights else None
-        if self.foresight is not None:
-            fused = device.type == "cuda"
-            self.optimizers.append(torch.optim.AdamW(self.foresight.parameters(), weight_decay=0.0, fused=fused))
+        for aside in (self.readers, self.foresight):
+            if aside is not None:
+                fused = device.type == "cuda"
+                self.optimizers.append(torch.optim.AdamW(aside.parameters(), weight_decay=0.0, fused=fused))
         network = Network(self.model, self.readers, self.foresight)
         self.network: nn.Module = (
             DistributedDataParallel(network, device_ids=[device.index] if device.type == "cuda" else None)

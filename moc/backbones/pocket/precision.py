@@ -53,6 +53,8 @@ def _large_layers(model: PocketDiT) -> Iterator[tuple[nn.Linear, bool]]:
 
 @contextmanager
 def _in_bfloat16(layer: nn.Linear, within: bool) -> Iterator[None]:
+    """The layer multiplies in bfloat16; what it gives stays so if `within`, else it is float32 again."""
+
     def before(_: nn.Module, inputs: tuple[Tensor]) -> tuple[Tensor]:
         return (inputs[0].bfloat16(),)
 

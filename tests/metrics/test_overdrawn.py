@@ -1,0 +1,48 @@
+"""`benchmarks/overdrawn.py`: who predicts the truth predicts as much as there is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+import torch
+
+from moc.backbones.pocket.config import PocketConfig
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import overdrawn
+
+    return overdrawn
+
+
+class Sure:
+    """Predicts its input, which at t = 0 is the truth; of a `share` of the shots, the same picture all over instead."""
+
+    config = PocketConfig()
+
+    def __init__(self, share: float) -> None:
+        self.share = share
+
+    def __call__(self, text: Any, captions: Any, z: torch.Tensor, *rest: Any) -> torch.Tensor:
+        return z * self.share
+
+
+def test_the_truth_is_as_much_as_there_is(script: ModuleType) -> None:
+    for action in ("run", "stand"):
+        found = script.shares(Sure(1.0), action, 3, 1, (0.0,), torch.device("cpu"))
+        assert found == pytest.approx([1.0])
+    assert script.shares(Sure(0.0), "stand", 3, 1, (0.0,), torch.device("cpu"))[0] != pytest.approx(1.0, abs=0.05)
+
+
+def test_shots_are_what_is_asked_for(script: ModuleType) -> None:
+    shots = script.shots_of("run", 5, torch.device("cpu"))
+    assert (shots.cast[:, 0][:, 0] >= 0).all()
+    assert (shots.cast[:, 0][:, 1] < 0).all()
+    assert set(shots.camera.flatten().tolist()) == {script.CAMERAS.index("wide")}
