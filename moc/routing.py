@@ -253,7 +253,8 @@ def chosen(
         if len(table) < layout.num_chunks:
             keys = keys.index_select(2, table)
         own = config.pattern in ("moc", "moc-no-causal")
-        if own and seed is None and _fused(q_BHLD, config.top_k):
+        kept = seed is None or (config.drop_off_max == 0 and config.drop_in_rate * config.drop_in_max == 0)
+        if own and kept and _fused(q_BHLD, config.top_k):
             return Routing(_choose_fused(q_BHLD.detach(), keys, candidates, config.top_k, table))
 
         def draw(seed: int) -> Draw:

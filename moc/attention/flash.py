@@ -24,6 +24,7 @@ from moc.attention.varlen import Packing
 from moc.layout import TokenLayout
 
 _LINKS_AT_ONCE = 1 << 23  # bounds the gathered queries, not the result
+MOST_HOMES = 2  # text that all groups share and tokens of one group; static patterns have many more
 
 
 def mandatory_forward(
@@ -96,8 +97,20 @@ def mandatory_backward(
             if links.key_run:
                 total[part][:, :, slice(*links.key_run)] += packed
             else:
-                total[part].index_add_(2, links.key_index, packed.to(total.dtype))
+                _bring_home(total[part], packed, links)
     return _joined(dqs).transpose(1, 2)
+
+
+def _bring_home(total_BHLD: Tensor, packed_BHPD: Tensor, links: Mandatory) -> None:
+    """Adds the gradients of packed keys to the rows that they are copies of. Where few tables say which those are,
+    every row is written once, in order: less to move than `index_add_`, and no atomics."""
+    if len(links.homes) > MOST_HOMES:
+        total_BHLD.index_add_(2, links.key_index, packed_BHPD.to(total_BHLD.dtype))
+        return
+    for home in links.homes:
+        copies = packed_BHPD.index_select(2, home.packed.flatten()).unflatten(2, home.packed.shape)
+        once = len(home.packed) == 1
+        total_BHLD[:, :, home.rows] += copies[:, :, 0] if once else copies.sum(2, dtype=total_BHLD.dtype)
 
 
 def _one_slab(q: Tensor, k: Tensor, v: Tensor, links: Mandatory, scale: float) -> tuple[Tensor, Tensor]:

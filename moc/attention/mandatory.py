@@ -45,6 +45,19 @@ class Group:
 
 
 @dataclass(frozen=True)
+class Home:
+    """Stream rows that equally many groups attend.
+
+    Attributes:
+        rows: `[R]` int64, or the run that they are.
+        packed: `[times, R]` int64 packed keys that are copies of each.
+    """
+
+    rows: slice | Tensor
+    packed: Tensor
+
+
+@dataclass(frozen=True)
 class Mandatory:
     """All groups of a query range, with the index tables of a packed call, made on first use.
 
@@ -63,6 +76,22 @@ class Mandatory:
         """[P] int64 stream positions of the packed keys, group after group."""
         runs = [torch.arange(a, b, device="cpu") for group in self.groups for a, b in group.keys]
         return torch.cat([torch.zeros(0, dtype=torch.int64, device="cpu"), *runs]).to(self.device)
+
+    @cached_property
+    def homes(self) -> tuple[Home, ...]:
+        """The packed keys by stream row: rows that one group attends, rows that two do, and so on."""
+        index = self.key_index.cpu()
+        order = index.argsort(stable=True)
+        rows, times = index[order].unique_consecutive(return_counts=True)
+        first = times.cumsum(0) - times
+        found = []
+        for count in times.unique().tolist():
+            mine = times == count
+            at = order[first[mine] + torch.arange(count, device="cpu")[:, None]]
+            own = rows[mine]
+            run = int(own[-1] - own[0]) + 1 == len(own)
+            found.append(Home(slice(int(own[0]), int(own[-1]) + 1) if run else own.to(self.device), at.to(self.device)))
+        return tuple(found)
 
     @cached_property
     def q_edges(self) -> Tensor:

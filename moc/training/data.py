@@ -235,7 +235,7 @@ class RoutedAttention:
         self.single = stage.shots == 1 and self.moc.intra == "shot"  # one shot has nowhere to look
         self.seed = key(config.seed, "routes", step)
         self.piece = piece
-        self.dropped = piece.drop_routes.to(piece.t.device)
+        self.dropped = piece.drop_routes.to(piece.t.device, non_blocking=True)
         self.lessons: Lessons | None = None
         if piece.shown is not None:
             device = piece.shown.owner.device

@@ -22,8 +22,9 @@ from moc.backbones.pocket.config import OF_SAMPLING
 from moc.backbones.pocket.model import Block, PocketDiT
 from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
+from moc.training.ahead import Ahead
 from moc.training.config import Stage, TrainConfig
-from moc.training.data import Piece, RoutedAttention, make_piece
+from moc.training.data import Piece, RoutedAttention
 from moc.training.foresight import Foresight, weigh
 from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
@@ -127,6 +128,7 @@ class Trainer:
         self.compiled = config.compile and device.type == "cuda"
         if self.compiled:
             self.model.before, self.model.after = compiled_halves()
+        self.ahead = Ahead(config, self.model_config, device)
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
@@ -142,6 +144,7 @@ class Trainer:
         index, stage = config.stage_at(self.step)
         pieces = stage.stories // config.micro_of(stage)
         mine = range(self.rank, pieces, self.world)
+        after = (self.step + 1, self.rank) if self.step + 1 < config.steps else None
         lr = self.learning_rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -151,7 +154,8 @@ class Trainer:
             last = position == len(mine) - 1
             wait = isinstance(self.network, DistributedDataParallel) and not last
             with self.network.no_sync() if wait else nullcontext():  # type: ignore[operator]
-                totals += self._piece_gradients(stage, number, scale=self.world / pieces)
+                then = after if last else (self.step, mine[position + 1])
+                totals += self._piece_gradients(stage, number, self.world / pieces, then)
         if self.world > 1:
             dist.all_reduce(totals)
         norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip)
@@ -163,8 +167,9 @@ class Trainer:
         self._latest = torch.cat([totals / pieces, norm.to(totals.device)[None]])
         return {"stage": index, "lr": lr, "stories": stage.stories}
 
-    def _piece_gradients(self, stage: Stage, number: int, scale: float) -> Tensor:
-        piece = make_piece(self.config, self.model_config, stage, self.step, number, self.device)
+    def _piece_gradients(self, stage: Stage, number: int, scale: float, then: tuple[int, int] | None = None) -> Tensor:
+        """Losses of a piece, whose gradients are added to what there is; `then` is the (step, piece) after it."""
+        piece = self.ahead.take(self.step, number)
         attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
         amp = self.config.bf16 and self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
@@ -172,6 +177,8 @@ class Trainer:
         lessons = self.config.recognition * found + self.config.reading * read
         fade = self.learning_rate(self.step) / self.config.lr
         ((loss + fade * lessons + guess) * scale).backward()
+        if then is not None:
+            self.ahead.prepare(*then)
         return torch.stack([loss, error, found, read, guess]).detach()
 
     @torch.no_grad()

@@ -26,7 +26,7 @@ from moc.errors import InputError, MocError
 from moc.run.files import TEMPORARY
 from moc.run.lock import locked
 from moc.storyboard import Storyboard
-from moc.training import checkpoint, loop, samples
+from moc.training import ahead, checkpoint, loop, samples
 from moc.training.config import Stage, parse
 from moc.training.data import RoutedAttention, make_piece
 from moc.training.loop import LOG_COLUMNS, Trainer
@@ -82,7 +82,7 @@ def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                                                                 "latent_frames": 1}]})  # fmt: skip
     trainer = Trainer(config, tmp_path, CPU)
     piece = make_piece(config, trainer.model_config, config.stages[0], 0, 0, CPU)
-    monkeypatch.setattr(loop, "make_piece", lambda *_: piece)
+    monkeypatch.setattr(ahead, "make_piece", lambda *_: piece)
     errors = []
     for _ in range(config.steps):
         trainer.optimise()

@@ -1,0 +1,72 @@
+"""The next piece of data, drawn and rendered on a GPU while it still computes the gradients of the one before.
+
+Rendering is many small kernels that wait for one another and for the host; on a stream of their own they fill what the
+network leaves idle. Pieces are pure functions of (seed, step, piece), so nothing changes but when they are made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+
+import torch
+from torch import Tensor
+
+from moc.backbones.pocket.config import PocketConfig
+from moc.training.config import TrainConfig
+from moc.training.data import Piece, make_piece
+from moc.training.lessons import Shown
+
+
+class Ahead:
+    """Makes pieces, one ahead of time where `prepare` is told which comes next.
+
+    Args:
+        config: the run; model: the network; device: of this process.
+    """
+
+    def __init__(self, config: TrainConfig, model: PocketConfig, device: torch.device) -> None:
+        self.config, self.model, self.device = config, model, device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        self._ready: tuple[int, int, Piece] | None = None
+        self._begun: torch.cuda.Event | None = None
+
+    def prepare(self, step: int, number: int) -> None:
+        """Begin to make piece `number` of optimiser step `step`, where there is a GPU."""
+        if self.stream is None:
+            return
+        if self._begun is not None:  # tables that the renderer keeps may have been made right before
+            self.stream.wait_event(self._begun)
+        with torch.cuda.stream(self.stream):
+            self._ready = step, number, self._make(step, number)
+
+    def take(self, step: int, number: int) -> Piece:
+        """That piece, which is made now if it was not prepared."""
+        ready, self._ready = self._ready, None
+        if self.stream is None:
+            return self._make(step, number)
+        current = torch.cuda.current_stream(self.device)
+        if ready is None or ready[:2] != (step, number):
+            piece = self._make(step, number)
+        else:
+            piece = ready[2]
+            current.wait_stream(self.stream)
+            for tensor in tensors_of(piece):
+                if tensor.is_cuda:
+                    tensor.record_stream(current)  # or its memory could be taken again while it is read here
+        self._begun = current.record_event()
+        return piece
+
+    def _make(self, step: int, number: int) -> Piece:
+        return make_piece(self.config, self.model, self.config.stage_at(step)[1], step, number, self.device)
+
+
+def tensors_of(piece: Piece | Shown) -> list[Tensor]:
+    """All tensors of a piece."""
+    found: list[Tensor] = []
+    for field in fields(piece):
+        value = getattr(piece, field.name)
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, Shown):
+            found += tensors_of(value)
+    return found
