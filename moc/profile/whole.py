@@ -100,7 +100,7 @@ def _pocket(layout: TokenLayout) -> Whole:
         cos, sin = (x.to(device) for x in rotations(positions, rotation_table(size)))
         text = torch.randn(1, layout.length, size.width, device=device, dtype=dtype)
         rows = [torch.arange(*layout.video_range(number)) for number in layout.shot_numbers]
-        video = torch.cat(rows).to(device)
+        video, lengths = torch.cat(rows).to(device), [len(row) for row in rows]
         patches = torch.randn(1, len(video), size.patch_values, device=device, dtype=dtype)
         times = torch.full((1, len(segments)), 0.5, device=device)
 
@@ -109,7 +109,7 @@ def _pocket(layout: TokenLayout) -> Whole:
             x = text.index_copy(1, video, model.patch_in(patches))
             mod, head = (y.to(dtype) for y in model.condition(times))
             x = model.run_blocks(x, mod, segments, cos, sin, attention)
-            return model.predict(x, head, segments).index_select(1, video)
+            return model.predict(x.index_select(1, video), patches, head[:, 1:], lengths)
 
         return step, [*model.parameters(), text, patches]
 

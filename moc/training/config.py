@@ -20,7 +20,7 @@ from moc.storyboard.files import read_text
 _Kind = TypeVar("_Kind")
 
 
-MODEL_SETTINGS = ("width", "layers", "heads", "mlp", "head")  # what a training may choose of `PocketConfig`
+MODEL_SETTINGS = ("width", "layers", "heads", "mlp", "head", "skip")  # what a training may choose of `PocketConfig`
 ATTENTION_SETTINGS = (
     "pattern", "causal", "intra", "window_chunks", "text_links", "drop_off_max", "drop_in_rate",
 )  # fmt: skip

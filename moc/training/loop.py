@@ -107,9 +107,10 @@ class Trainer:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
             sampled = {name: getattr(new, name) for name in OF_SAMPLING}
-            if replace(start.config, **sampled) != new:
+            if replace(start.config, **sampled, skip=start.config.skip or new.skip) != new:
                 raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
-            self.model.load_state_dict(start.state_dict())
+            # a skip that is new begins closed: the network does what it did
+            self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.model.to(device)
         self.ema = {name: p.detach().clone() for name, p in self.model.named_parameters()}
         self.optimizers = make_optimizers(self.model, config, fused=device.type == "cuda")

@@ -18,7 +18,7 @@ from moc.storyboard import Storyboard
 from moc.training.checkpoint import save_weights
 from moc.world.schema import N_FACTS, N_SLOTS, TOKEN_SIZE
 
-TINY = PocketConfig(width=64, layers=2, heads=2, mlp=96, head=80, picture_width=32, picture_height=16)
+TINY = PocketConfig(width=64, layers=2, heads=2, mlp=96, head=80, skip=True, picture_width=32, picture_height=16)
 """Eight video tokens a latent frame."""
 
 

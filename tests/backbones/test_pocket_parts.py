@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import struct
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ QUICK = settings(max_examples=25, deadline=None)
 
 def test_the_shipped_model_fits_in_sixteen_mebibytes() -> None:
     with torch.device("meta"):
-        model = PocketDiT()
+        model = PocketDiT(PocketConfig(skip=True))  # with all that there is
     assert 2 * sum(p.numel() for p in model.parameters()) <= 16 * 2**20
     assert model.config.tokens_per_frame == 96
     assert model.config.patch_values == 768
@@ -48,7 +49,12 @@ def test_the_shipped_model_fits_in_sixteen_mebibytes() -> None:
 
 @pytest.mark.parametrize(
     ("sizes", "words"),
-    [({"width": 65}, "65"), ({"width": 60, "heads": 10}, "60"), ({"picture_width": 90}, "90x64")],
+    [
+        ({"width": 65}, "65"),
+        ({"width": 60, "heads": 10}, "60"),
+        ({"picture_width": 90}, "90x64"),
+        ({"head": 770, "skip": True}, "head 770"),
+    ],
 )
 def test_sizes_that_do_not_fit_together(sizes: dict[str, int], words: str) -> None:
     with pytest.raises(ValueError, match=words):
@@ -311,7 +317,35 @@ def test_a_fresh_network_predicts_nothing() -> None:
     """The output starts at zero, so that training does not begin by unlearning."""
     model = PocketDiT(TINY)
     mod = torch.randn(1, 1, 2, TINY.width)
-    assert torch.equal(model.predict(torch.randn(1, 8, TINY.width), mod, (8,)), torch.zeros(1, 8, TINY.patch_values))
+    video, noisy = torch.randn(1, 8, TINY.width), torch.randn(1, 8, TINY.patch_values)
+    assert torch.equal(model.predict(video, noisy, mod, (8,)), torch.zeros(1, 8, TINY.patch_values))
+
+
+def test_a_new_skip_changes_nothing() -> None:
+    plain = tiny_model(replace(TINY, skip=False))
+    model = PocketDiT(TINY)
+    model.load_state_dict(model.state_dict() | plain.state_dict())
+    generator = torch.Generator().manual_seed(3)
+    video, noisy = (torch.randn(2, 8, n, generator=generator) for n in (TINY.width, TINY.patch_values))
+    mod = torch.randn(2, 1, 2, TINY.width, generator=generator)
+    assert torch.equal(model.predict(video, noisy, mod, (8,)), plain.predict(video, noisy, mod, (8,)))
+
+
+def test_what_the_skip_lets_through() -> None:
+    """Into the hidden layer each frame goes by itself; through the gate, each number of a patch."""
+    model = tiny_model()
+    assert model.skip is not None
+    noisy = torch.randn(1, 1, TINY.patch_values, generator=torch.Generator().manual_seed(1))
+    changed = noisy.clone()
+    values, channels = TINY.patch_values // TINY.patch_frames, TINY.head // TINY.patch_frames
+    changed[..., values : 2 * values] += 1  # the second frame
+    moved = (model.skip.hidden(noisy) != model.skip.hidden(changed)).flatten().nonzero().flatten()
+    assert set(moved.tolist()) == set(range(channels, 2 * channels))
+    with torch.no_grad():
+        model.skip.into.zero_()
+        video, mod = torch.randn(1, 1, TINY.width), torch.zeros(1, 1, 2, TINY.width)
+        one, two = (model.predict(video, x, mod, (1,)) for x in (noisy, changed))
+    assert set((one != two).flatten().nonzero().flatten().tolist()) == set(range(values, 2 * values))
 
 
 # Weight files.

@@ -127,6 +127,7 @@ class Work:
         """Linear layers over the global text and all pieces (joint), or over one of them (stream)."""
         block = 2 * TINY.layers * (4 * TINY.width**2 + 2 * TINY.width * TINY.mlp)
         ends = 2 * (TINY.patch_values * TINY.width + TINY.width * TINY.head + TINY.head * TINY.patch_values)
+        ends += 2 * (TINY.patch_values * TINY.head // TINY.patch_frames + TINY.width * TINY.patch_values)  # its skip
         for piece, tokens in enumerate(segments, 0 if len(segments) > 1 else self.piece):
             video = tokens - TINY.caption_tokens if piece else 0
             self.flops[self.shot_of[piece]] += tokens * block + video * ends

@@ -81,7 +81,7 @@ class Story:
 
         x = self.model.run_blocks(x, mod, segments, cos, sin, attention)
         start, stop = layout.video_range(number)
-        return self.model.predict(x, head_mod, segments)[:, start:stop]
+        return self.model.predict(x[:, start:stop], self.noisy[number - 1], head_mod[:, -1:], (stop - start,))
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,20 @@ def test_starting_from_other_weights(tmp_path: Path, undisturbed: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_weights_without_a_skip_can_get_one(tmp_path: Path, undisturbed: Path) -> None:
+    weights = undisturbed / "weights.safetensors"
+    config = parse({**TINY, "init": str(weights), "model": {**TINY["model"], "skip": True}})
+    trainer = Trainer(config, tmp_path, CPU)
+    assert trainer.model.skip is not None
+    assert not trainer.model.skip.into.any()
+    trainer.optimise()
+    assert trainer.model.skip.gate.weight.any()  # it learns
+    trainer.save()
+    assert load_model(tmp_path / "weights.safetensors", "cpu").config.skip
+    with pytest.raises(ValueError, match="other sizes"):  # what has learned to lean on one can't go without
+        Trainer(parse({**TINY, "init": str(tmp_path / "weights.safetensors")}), tmp_path, CPU)
+
+
 def test_resuming_does_not_need_the_weights_it_began_with(tmp_path: Path, undisturbed: Path) -> None:
     start = tmp_path / "start.safetensors"
     start.write_bytes((undisturbed / "weights.safetensors").read_bytes())

@@ -24,6 +24,9 @@ class PocketConfig:
         mlp: hidden channels of each block's MLP.
         head: hidden channels of the output MLP. One linear layer from `width` could not give patches of
             `patch_values` numbers full rank, so the output needs a hidden layer at least as wide as a patch.
+        skip: whether the noisy patch reaches the output MLP past the blocks, frame by frame, and through a gate the
+            output itself. Of something that moves, the frames of a patch all differ, and are more numbers than `width`
+            carries.
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
         shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
@@ -44,6 +47,7 @@ class PocketConfig:
     heads: int = 4
     mlp: int = 1024
     head: int = 768
+    skip: bool = False
     patch_frames: int = 4
     patch_size: int = 8
     picture_width: int = schema.WIDTH
@@ -73,10 +77,12 @@ class PocketConfig:
                 f"got {self.guidance_from} and {self.guidance_to}"
             )
         for name, value in self.to_dict().items():
-            if isinstance(value, int) and value < 1:
+            if isinstance(value, int) and not isinstance(value, bool) and value < 1:
                 raise ValueError(f"{name} must be at least 1, got {value}")
         if self.width % self.heads or (self.width // self.heads) % 4:
             raise ValueError(f"width {self.width} must give each of {self.heads} heads a multiple of 4 channels")
+        if self.skip and self.head % self.patch_frames:
+            raise ValueError(f"head {self.head} must be a multiple of patch_frames {self.patch_frames} under skip")
         if self.picture_width % self.patch_size or self.picture_height % self.patch_size:
             raise ValueError(
                 f"picture {self.picture_width}x{self.picture_height} must be a multiple of the patch {self.patch_size}"

@@ -43,7 +43,8 @@ def block_flops_per_token(size: PocketConfig) -> float:
 
 def patch_flops_per_token(size: PocketConfig) -> float:
     """The same for a video token's way in and out of the residual stream."""
-    return 2.0 * (size.patch_values * size.width + size.width * size.head + size.head * size.patch_values)
+    skip = size.patch_values * size.head / size.patch_frames + size.width * size.patch_values if size.skip else 0.0
+    return 2.0 * (size.patch_values * size.width + size.width * size.head + size.head * size.patch_values + skip)
 
 
 def pass_flops(size: PocketConfig, config: MoCConfig, own: Amount, others: Amount, captions: int) -> float:

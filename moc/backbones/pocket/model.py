@@ -93,6 +93,22 @@ class Block(nn.Module):
         return x + per_token(mod[:, :, 5], segments) * self.down(F.gelu(self.up(h), approximate="tanh"))
 
 
+class Skip(nn.Module):
+    """Noisy patches past the blocks: into the hidden layer of the output MLP, each frame by itself, and through a gate
+    that the features of the token open into the output. Both begin closed."""
+
+    def __init__(self, config: PocketConfig) -> None:
+        super().__init__()
+        frames = config.patch_frames
+        self.into = nn.Parameter(torch.zeros(frames, config.patch_values // frames, config.head // frames))
+        self.gate = nn.Linear(config.width, config.patch_values)
+
+    def hidden(self, noisy: Tensor) -> Tensor:
+        """`[..., head]` from noisy patches `[..., patch_values]`."""
+        by_frame = noisy.unflatten(-1, (len(self.into), -1))
+        return torch.einsum("...fi,fij->...fj", by_frame, self.into.to(noisy.dtype)).flatten(-2)
+
+
 class PocketDiT(nn.Module):
     """The network. See the module docstring for the stream it reads and `forward` for shapes."""
 
@@ -109,6 +125,7 @@ class PocketDiT(nn.Module):
         self.head_mod = nn.Linear(width, 2 * width)
         self.head_up = nn.Linear(width, config.head)
         self.head_down = nn.Linear(config.head, config.patch_values)
+        self.skip = Skip(config) if config.skip else None
         # both halves of a block as functions of it, so that training can put compiled ones in their place
         self.before = Block.before
         self.after = Block.after
@@ -127,7 +144,8 @@ class PocketDiT(nn.Module):
             assert isinstance(block, Block)
             block.out.weight.data.mul_(depth)
             block.down.weight.data.mul_(depth)
-        for layer in (self.time_mod, self.head_mod, self.head_down):
+        closed = [self.time_mod, self.head_mod, self.head_down]
+        for layer in closed if self.skip is None else [*closed, self.skip.gate]:
             nn.init.zeros_(layer.weight)
 
     def embed_text(self, tokens: Tensor) -> Tensor:
@@ -162,10 +180,19 @@ class PocketDiT(nn.Module):
         hidden = F.silu(self.time_in(timestep_features(t_BN, 256)))
         return self.time_mod(hidden).unflatten(-1, (6, -1)), self.head_mod(hidden).unflatten(-1, (2, -1))
 
-    def predict(self, video: Tensor, mod_BN2D: Tensor, segments: Sequence[int]) -> Tensor:
-        """Clean patches `[B, L, patch_values]` from video tokens `[B, L, D]`; `segments` as in `per_token`."""
-        h = modulated_norm(video, per_token(mod_BN2D[:, :, 0], segments), per_token(mod_BN2D[:, :, 1], segments))
-        return self.head_down(F.gelu(self.head_up(h), approximate="tanh"))
+    def predict(self, video: Tensor, noisy: Tensor, mod_BN2D: Tensor, segments: Sequence[int]) -> Tensor:
+        """Clean patches `[B, L, patch_values]` from video tokens `[B, L, D]` and the noisy patches that they were,
+        `[B, L, patch_values]`; `segments` as in `per_token`, of video alone."""
+        shift, scale = (per_token(mod_BN2D[:, :, i], segments) for i in (0, 1))
+        return self._clean(modulated_norm(video, shift, scale), noisy)
+
+    def _clean(self, h: Tensor, noisy: Tensor) -> Tensor:
+        """The output MLP over modulated features."""
+        hidden = self.head_up(h)
+        if self.skip is not None:
+            hidden = hidden + self.skip.hidden(noisy)
+        clean = self.head_down(F.gelu(hidden, approximate="tanh"))
+        return clean if self.skip is None else clean + self.skip.gate(h) * noisy
 
     def run_blocks(
         self, x: Tensor, mod_BN6D: Tensor, segments: Sequence[int], cos: Tensor, sin: Tensor, attention: Attention
@@ -213,5 +240,4 @@ class PocketDiT(nn.Module):
         x = self.run_blocks(x, mod, segments, cos, sin, attention)
         x = x[:, segments[0] :].unflatten(1, (shots, text + video))[:, predict_from:, text:]
         head_mod = head_mod[:, 1 + predict_from :, None]
-        h = modulated_norm(x, head_mod[..., 0, :], head_mod[..., 1, :])
-        return self.head_down(F.gelu(self.head_up(h), approximate="tanh"))
+        return self._clean(modulated_norm(x, head_mod[..., 0, :], head_mod[..., 1, :]), patches[:, predict_from:])

@@ -48,7 +48,9 @@ def _large_layers(model: PocketDiT) -> Iterator[tuple[nn.Linear, bool]]:
     for block in model.blocks:
         assert isinstance(block, Block)
         yield from ((block.qkv, False), (block.out, False), (block.up, True), (block.down, False))
-    yield from ((model.head_up, True), (model.head_down, False))
+    yield from ((model.head_up, model.skip is None), (model.head_down, False))
+    if model.skip is not None:
+        yield model.skip.gate, False
 
 
 @contextmanager

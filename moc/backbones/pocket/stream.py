@@ -187,7 +187,7 @@ class ShotPass:
     def predict(self, z: Tensor, t: float) -> Tensor:
         """Clean patches `[B, V, patch_values]` from noisy ones `z` at timestep `t`."""
         x, head_mod = self._run(z, t, self._attention)
-        return self.memory.model.predict(x[:, self.caption.shape[1] :], head_mod, (z.shape[1],))
+        return self.memory.model.predict(x[:, self.caption.shape[1] :], z, head_mod, (z.shape[1],))
 
     def sample(self, noise: Tensor, grid: list[float], *, on_step: Callable[[int], None] | None = None) -> Tensor:
         """Denoise from `noise` `[B, V, patch_values]` over the timestep `grid`; clean patches in [-1, 1]."""
