@@ -37,7 +37,6 @@ from moc.metrics.memory_agreement import resamples
 from moc.run.files import write_bytes
 
 OWNERS = {"people": "character", "places": "place"}
-MARK = "<!-- trained -->", "<!-- end of trained -->"
 
 
 @dataclass
@@ -259,14 +258,14 @@ def _line(cells: Sequence[str]) -> str:
     return "| " + " | ".join(cells) + " |"
 
 
-def put(text: str, path: Path) -> None:
-    """Writes the text between the marks of a document.
+def put(text: str, path: Path, name: str = "trained") -> None:
+    """Writes the text between the marks of a document, `<!-- NAME -->` and `<!-- end of NAME -->`.
 
     Raises:
         ValueError: the document has no such marks.
     """
     document = path.read_text(encoding="utf-8")
-    begin, end = MARK
+    begin, end = f"<!-- {name} -->", f"<!-- end of {name} -->"
     if document.count(begin) != 1 or document.count(end) != 1:
         raise ValueError(f"{path} needs one {begin} and one {end} after it")
     before, _, rest = document.partition(begin)
@@ -280,11 +279,14 @@ def main() -> int:
     found.add_argument("--reference", default="dense", metavar="ARM", help="what others are held against")
     found.add_argument("--plot", type=Path, metavar="FILE.png", help="the same as a picture")
     found.add_argument("--into", type=Path, metavar="FILE.md", help="put it between the marks of a document")
+    found.add_argument(
+        "--mark", default="trained", metavar="NAME", help="which marks: <!-- NAME --> (default: trained)"
+    )
     args = found.parse_args()
     try:
         text = markdown(args.out, args.reference)
         if args.into:
-            put(text, args.into)
+            put(text, args.into, args.mark)
         if args.plot:
             arms = [_drawn(row) for row in load(args.out).values()]
             write_plot(arms, args.plot, title="Trained with each pattern", cost="seconds of training, alone on the GPU")

@@ -181,7 +181,9 @@ def plot_recall(runs: Sequence[tuple[str, Found]], path: Path) -> None:
         axes.set_title(f"recall of {title}", fontsize=10)
         axes.set_xlabel("shots since last seen")
         axes.set_ylim(0, 1)
-    figure.axes[0].legend(frameon=False, fontsize=8)
+    figure.legend(
+        *figure.axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False, fontsize=8
+    )
     _save(figure, path)
 
 

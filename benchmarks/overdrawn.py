@@ -1,4 +1,4 @@
-"""Does the network predict as much of a figure as there is? Noised truth, one pass, by timestep and action.
+"""How much of a figure does the network predict, and how well? Noised truth, one pass, by timestep and action.
 
     python benchmarks/overdrawn.py --stories 32 --latent-frames 8
     python benchmarks/overdrawn.py --weights runs/train/mine/weights.safetensors --json
@@ -9,6 +9,8 @@ stand, and all of it together is as much of him as there is in the truth. More t
 Of every shot there are two pictures, with its figure and without. Along the mean difference of their colours, the
 prediction's difference from the empty picture is summed over the whole shot and divided by that of the truth. Shots are
 wide, with one character each and everything named; sums are taken over all shots before they are divided.
+
+How well: PSNR of the prediction within the figures, and of the noisy input, which no prediction should fall behind.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
@@ -38,8 +40,18 @@ from moc.world.schema import ACTIONS, CAMERAS
 from moc.world.story import StoryBatch
 from moc.world.tokens import encode_batch
 
-TIMES = (0.99, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.6)
+TIMES = (0.99, 0.97, 0.95, 0.93, 0.9, 0.85, 0.8, 0.6, 0.4, 0.2, 0.1)
 AT_ONCE = 16
+RANGE = 2.0  # of colours, -1 to 1
+
+
+@dataclass(frozen=True)
+class Look:
+    """Of the figures at one timestep: predicted over true amount, and PSNR in dB of prediction and of input."""
+
+    share: float
+    psnr: float
+    input_psnr: float
 
 
 def shots_of(action: str, count: int, device: torch.device) -> StoryBatch:
@@ -55,10 +67,10 @@ def shots_of(action: str, count: int, device: torch.device) -> StoryBatch:
 
 
 @torch.no_grad()
-def shares(
+def looks(
     model: PocketDiT, action: str, count: int, latent_frames: int, times: Sequence[float], device: torch.device
-) -> list[float]:
-    """Predicted over true amount of figure at every timestep, 1 where they agree."""
+) -> list[Look]:
+    """How much of the figures is predicted and how well, at every timestep."""
     size, stories = model.config, shots_of(action, count, device)
     frames = latent_frames * size.patch_frames
     full = render(stories, frames=frames, masks=True)
@@ -79,6 +91,10 @@ def shares(
     cos, sin = rotations(positions, rotation_table(size).to(device), torch.zeros(count, device=device))
     layout, config = story_layout(1, latent_frames, "frame", size), MoCConfig.preset("pocket")
 
+    def psnr(pictures: Tensor) -> float:
+        square = ((pictures - seen).square() * inside).sum() / (3 * inside.sum()).clamp_min(1)
+        return float(-10 * torch.log10(square / RANGE**2))
+
     def attention(layer: int, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         return attend(q, k, v, layout, None, config)
 
@@ -89,39 +105,45 @@ def shares(
             part = slice(first, first + AT_ONCE)
             at = torch.full((len(text[part]), 1), t, device=device)
             made.append(model(text[part], captions[part], z[part], at, cos[part], sin[part], attention).float())
-        predicted = unpatchify(torch.cat(made)[:, 0], size).view_as(seen)
-        found.append(float(amount(predicted).sum() / amount(seen).sum()))
+        predicted, given = (unpatchify(x[:, 0].float(), size).view_as(seen) for x in (torch.cat(made), z))
+        found.append(Look(float(amount(predicted).sum() / amount(seen).sum()), psnr(predicted), psnr(given)))
     return found
 
 
 def main() -> None:
     """Parse, measure, print."""
-    found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    found.add_argument("--weights", type=Path, default=SHIPPED)
-    found.add_argument("--stories", type=int, default=16)
-    found.add_argument("--latent-frames", type=int, default=8)
-    found.add_argument("--actions", default="run,walk,stand")
-    found.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    found.add_argument("--json", action="store_true")
-    args = found.parse_args()
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--weights", type=Path, default=SHIPPED)
+    asked.add_argument("--stories", type=int, default=16)
+    asked.add_argument("--latent-frames", type=int, default=8)
+    asked.add_argument("--actions", default="run,walk,stand")
+    asked.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    asked.add_argument("--json", action="store_true")
+    args = asked.parse_args()
     actions, device = args.actions.split(","), torch.device(args.device)
     unknown = [name for name in actions if name not in ACTIONS]
     if unknown:
-        found.error(f"no action {', '.join(unknown)}; there are {', '.join(ACTIONS)}")
+        asked.error(f"no action {', '.join(unknown)}; there are {', '.join(ACTIONS)}")
     if min(args.stories, args.latent_frames) < 1:
-        found.error(f"--stories {args.stories} and --latent-frames {args.latent_frames} must be at least 1")
+        asked.error(f"--stories {args.stories} and --latent-frames {args.latent_frames} must be at least 1")
     try:
         model = load_model(args.weights, args.device)
     except MocError as error:
         sys.exit(f"error: {error}")
-    table = {name: shares(model, name, args.stories, args.latent_frames, TIMES, device) for name in actions}
+    table = {name: looks(model, name, args.stories, args.latent_frames, TIMES, device) for name in actions}
     if args.json:
-        print(json.dumps({"weights": fingerprint(args.weights), "times": TIMES, "shares": table}))
+        told = {name: [asdict(look) for look in found] for name, found in table.items()}
+        print(json.dumps({"weights": fingerprint(args.weights), "times": TIMES, "looks": told}))
         return
-    print("predicted over true amount of figure, by timestep")
-    print(f"{'':8}", *(f"{t:6.2f}" for t in TIMES))
-    for action, values in table.items():
-        print(f"{action:8}", *(f"{value:6.2f}" for value in values))
+    for title, key in (
+        ("predicted over true amount of figure, by timestep", "share"),
+        ("PSNR of predictions within figures, dB", "psnr"),
+        ("PSNR of the noisy input there, dB", "input_psnr"),
+    ):
+        print(title)
+        print(f"{'':8}", *(f"{t:6.2f}" for t in TIMES))
+        for action, found in table.items():
+            print(f"{action:8}", *(f"{getattr(look, key):6.2f}" for look in found))
 
 
 if __name__ == "__main__":

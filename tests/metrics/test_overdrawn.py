@@ -36,9 +36,19 @@ class Sure:
 
 def test_the_truth_is_as_much_as_there_is(script: ModuleType) -> None:
     for action in ("run", "stand"):
-        found = script.shares(Sure(1.0), action, 3, 1, (0.0,), torch.device("cpu"))
-        assert found == pytest.approx([1.0])
-    assert script.shares(Sure(0.0), "stand", 3, 1, (0.0,), torch.device("cpu"))[0] != pytest.approx(1.0, abs=0.05)
+        (found,) = script.looks(Sure(1.0), action, 3, 1, (0.0,), torch.device("cpu"))
+        assert found.share == pytest.approx(1.0)
+        assert found.psnr == found.input_psnr > 60  # the truth itself
+    (nothing,) = script.looks(Sure(0.0), "stand", 3, 1, (0.0,), torch.device("cpu"))
+    assert nothing.share != pytest.approx(1.0, abs=0.05)
+    assert nothing.psnr < 15 < nothing.input_psnr
+
+
+def test_noise_is_told_in_decibels(script: ModuleType) -> None:
+    """Half noise of unit variance over half of the truth."""
+    (found,) = script.looks(Sure(1.0), "stand", 3, 1, (0.5,), torch.device("cpu"))
+    assert found.psnr == found.input_psnr
+    assert 6 < found.input_psnr < 13
 
 
 def test_shots_are_what_is_asked_for(script: ModuleType) -> None:
