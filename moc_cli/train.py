@@ -30,6 +30,9 @@ def train(
         float | None,
         typer.Option("--minutes", metavar=NUMBER, min=0.0, help="Save and stop after about so many minutes."),
     ] = None,
+    fit: Annotated[
+        bool, typer.Option("--fit", help="Make the last stage as long as the time allows.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
@@ -47,7 +50,7 @@ def train(
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone speaks
     try:
         with TrainingProgress(quiet=quiet or not first) as progress:
-            weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes, device=device)
+            weights = run(config, folder, resume, changes, on_row=progress.row, minutes=minutes, fit=fit, device=device)
     except KeyboardInterrupt:
         if (folder / "checkpoint.pt").exists():
             raise KeyboardInterrupt(f"Stopped. Go on from the last checkpoint in {folder} with --resume.") from None

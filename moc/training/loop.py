@@ -33,6 +33,7 @@ LOG_COLUMNS = (
     "step", "stage", "loss", "loss_x", "recognition", "reading", "foresight", "grad_norm", "lr", "stories_per_s",
     "seconds", "memory_gib",
 )  # fmt: skip
+SPARE = 0.98  # share of the time left that steps are fitted into; the rest is for saving
 
 
 class Network(nn.Module):
@@ -236,6 +237,7 @@ class Trainer:
         *,
         on_sample: Callable[[int], None] | None = None,
         deadline: float | None = None,
+        fit: bool = False,
     ) -> bool:
         """Run optimiser steps up to `last`, logging and saving on the way.
 
@@ -244,12 +246,28 @@ class Trainer:
             on_log: receives a row of `LOG_COLUMNS` every `log_every` steps (first process only).
             on_sample: called every `sample_every` steps on the first process.
             deadline: `time.monotonic()` value after which the run saves and returns.
+            fit: from the second log row of the last stage on, stop after as many steps as fit before `deadline` and not
+                at `last`.
 
         Returns:
             True when `last` was reached, False when the deadline came first.
         """
         with compiling(self.compiled):
-            return self._train_to(last, on_log, on_sample, deadline)
+            return self._train_to(last, on_log, on_sample, deadline, fit)
+
+    def _fit(self, seconds: float, left: float) -> int:
+        """Give the last stage as many steps as fit into `left` seconds when one takes `seconds`; the decay keeps its
+        share of all steps. Returns the step to stop at, the same in all processes."""
+        config = self.config
+        steps = torch.tensor(self.step + max(1, int(SPARE * left / seconds)), device=self.device)
+        if self.world > 1:
+            dist.broadcast(steps, 0)
+        total = int(steps)
+        *before, stage = config.stages
+        stages = (*before, replace(stage, steps=total - sum(one.steps for one in before)))
+        self.config = replace(config, stages=stages, decay=round(config.decay * total / config.steps))
+        self.ahead.config = self.config
+        return total
 
     def _train_to(
         self,
@@ -257,8 +275,10 @@ class Trainer:
         on_log: Callable[[dict[str, float]], None],
         on_sample: Callable[[int], None] | None,
         deadline: float | None,
+        fit: bool,
     ) -> bool:
         saved = time.monotonic()
+        unfitted = 2 if fit and deadline is not None else 0  # log rows of the last stage; the first one also compiles
         window, stories = time.monotonic(), 0
         while self.step < last:
             info = self.optimise()
@@ -284,6 +304,10 @@ class Trainer:
                             )
                         )
                     )  # fmt: skip
+                if unfitted and info["stage"] == len(self.config.stages) - 1:
+                    unfitted -= 1
+                    if not unfitted and deadline is not None:
+                        last = self._fit(info["stories"] * (now - window) / stories, deadline - now)
                 window, stories = now, 0
                 late = deadline is not None and now > deadline
                 if self.world > 1:

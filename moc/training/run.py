@@ -50,6 +50,7 @@ def train(
     *,
     on_row: OnRow | None = None,
     minutes: float | None = None,
+    fit: bool = False,
     device: str = "auto",
 ) -> Path:
     """Train a pocket model; returns the path of the averaged weights.
@@ -62,19 +63,22 @@ def train(
         on_row: called with each log row and the total number of steps.
         device: "auto" takes CUDA where there is one; "cpu", "cuda" or "cuda:1" are taken at their word.
         minutes: stop (saving) after about this long, for machines with time limits.
+        fit: give the last stage as many steps as fit into `minutes`, the decay of the learning rate included.
 
     Raises:
-        InputError: bad config, nothing to resume, or `out` holds a run and `resume` is off.
+        InputError: bad config, nothing to resume, `out` holds a run and `resume` is off, or `fit` without `minutes`.
         MocError: the loss is no longer finite, the disk is full or can't be written, or another process writes `out`.
     """
+    if fit and not minutes:
+        raise InputError("--fit needs --minutes: it makes the last stage as long as the time allows.")
     config = read_config(config_path, overrides)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone writes
     with locked(out) if first else nullcontext():
-        return _train(config, out, resume, on_row, minutes, device)
+        return _train(config, out, resume, on_row, minutes, fit, device)
 
 
 def _train(
-    config: TrainConfig, out: Path, resume: bool, on_row: OnRow | None, minutes: float | None, device: str
+    config: TrainConfig, out: Path, resume: bool, on_row: OnRow | None, minutes: float | None, fit: bool, device: str
 ) -> Path:
     existing = out / "checkpoint.pt"
     if existing.exists() and not resume:
@@ -110,7 +114,7 @@ def _train(
         except OSError as error:
             raise disk_error(error, log_path) from error
         if on_row:
-            on_row(row, config.steps)
+            on_row(row, trainer.config.steps)
 
     def sample(step: int) -> None:
         from moc.training.samples import write_samples
@@ -119,7 +123,7 @@ def _train(
 
     deadline = began + 60 * minutes if minutes else None
     try:
-        trainer.train_to(config.steps, log, on_sample=sample, deadline=deadline)
+        trainer.train_to(config.steps, log, on_sample=sample, deadline=deadline, fit=fit)
     except FloatingPointError as error:
         raise MocError(str(error)) from error
     finally:

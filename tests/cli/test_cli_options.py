@@ -32,7 +32,8 @@ OPTIONS = {
         "--set -s", "--shots", "--takes", "--use-take", "--remember", "--forget", "--dry-run", "--json", "--quiet -q",
     ],
     train: [
-        "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--json", "--quiet -q",
+        "CONFIG.yaml", "--out -o", "--resume", "--set -s", "--seed", "--device", "--minutes", "--fit", "--json",
+        "--quiet -q",
     ],
     profile: [
         "[STORY.yaml]", "--shots", "--preset", "--tokens-per-shot", "--text-tokens", "--chunk", "--top-k", "--heads",
