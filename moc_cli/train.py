@@ -30,9 +30,7 @@ def train(
         float | None,
         typer.Option("--minutes", metavar=NUMBER, min=0.0, help="Save and stop after about so many minutes."),
     ] = None,
-    fit: Annotated[
-        bool, typer.Option("--fit", help="Make the last stage as long as the time allows.")
-    ] = False,
+    fit: Annotated[bool, typer.Option("--fit", help="Make the last stage as long as the time allows.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the result as one JSON object.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
