@@ -24,7 +24,6 @@ from moc.attention.varlen import Packing
 from moc.layout import TokenLayout
 
 _LINKS_AT_ONCE = 1 << 23  # bounds the gathered queries, not the result
-MOST_HOMES = 2  # text that all groups share and tokens of one group; static patterns have many more
 
 
 def mandatory_forward(
@@ -104,7 +103,7 @@ def mandatory_backward(
 def _bring_home(total_BHLD: Tensor, packed_BHPD: Tensor, links: Mandatory) -> None:
     """Adds the gradients of packed keys to the rows that they are copies of. Where few tables say which those are,
     every row is written once, in order: less to move than `index_add_`, and no atomics."""
-    if len(links.homes) > MOST_HOMES:
+    if links.homes is None:
         total_BHLD.index_add_(2, links.key_index, packed_BHPD.to(total_BHLD.dtype))
         return
     for home in links.homes:

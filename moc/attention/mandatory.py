@@ -28,6 +28,7 @@ from moc.config import MoCConfig
 from moc.layout import TokenLayout
 
 Ranges = tuple[tuple[int, int], ...]
+MOST_HOMES = 2  # text that all groups share and tokens of one group
 
 
 @dataclass(frozen=True)
@@ -78,9 +79,13 @@ class Mandatory:
         return torch.cat([torch.zeros(0, dtype=torch.int64, device="cpu"), *runs]).to(self.device)
 
     @cached_property
-    def homes(self) -> tuple[Home, ...]:
-        """The packed keys by stream row: rows that one group attends, rows that two do, and so on."""
+    def homes(self) -> tuple[Home, ...] | None:
+        """The packed keys by stream row: rows that one group attends, then rows that more do. None where the groups of a
+        row come in more than `MOST_HOMES` different numbers, as under patterns that the layout decides."""
         index = self.key_index.cpu()
+        attended = index.bincount().unique()
+        if len(attended[attended > 0]) > MOST_HOMES:  # before anything is sorted: such tables are long
+            return None
         order = index.argsort(stable=True)
         rows, times = index[order].unique_consecutive(return_counts=True)
         first = times.cumsum(0) - times

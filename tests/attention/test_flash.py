@@ -13,6 +13,7 @@ from torch import Tensor
 
 from moc import MoCConfig, Shot, TokenLayout, attend, route
 from moc.attention import flash, varlen
+from moc.attention.mandatory import Mandatory, mandatory
 from moc.attention.portable import attend_portable
 
 
@@ -198,3 +199,29 @@ def test_the_same_bits_every_time_on_cuda(dtype: torch.dtype) -> None:
         runs.append((out, *torch.autograd.grad(out.float().square().sum(), (q, k, v))))
     for other in runs[1:]:
         assert all(a.equal(b) for a, b in zip(runs[0], other, strict=True))
+
+
+def test_copies_of_a_key_are_told_by_row() -> None:
+    """Text that all shots share, and tokens of one shot; patterns that the layout decides have no such tables."""
+    layout = TokenLayout.from_shots(global_text=5, shots=[Shot(3, 2, 4), Shot(0, 1, 7), Shot(2, 3, 2)], chunk_tokens=4)
+    cpu = torch.device("cpu")
+
+    def links(**changes: Any) -> Mandatory:
+        return mandatory(layout, MoCConfig(chunk_tokens=4).replace(**changes), (0, layout.length), cpu)
+
+    own = links()
+    assert own.homes is not None
+    assert [len(home.packed) for home in own.homes] == [1, 4]
+    assert [home.rows for home in own.homes] == [slice(5, layout.length), slice(0, 5)]
+    for home in own.homes:
+        rows = torch.arange(layout.length)[home.rows]
+        assert all(torch.equal(own.key_index[packed], rows) for packed in home.packed)
+    assert links(pattern="dense").homes is None
+    scattered = links(intra="window", window_chunks=1)
+    for total in (own, scattered):
+        grads = torch.randn(2, 3, len(total.key_index), 4, dtype=torch.float64)
+        home = torch.zeros(2, 3, layout.length, 4, dtype=torch.float64)
+        flash._bring_home(home, grads, total)
+        torch.testing.assert_close(home, torch.zeros_like(home).index_add_(2, total.key_index, grads))
+    nothing = Mandatory((), cpu)
+    assert nothing.homes == ()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,9 @@ from moc.training.checkpoint import save_weights
 from moc.world.schema import N_FACTS, N_SLOTS, TOKEN_SIZE
 
 TINY = PocketConfig(width=64, layers=2, heads=2, mlp=96, head=80, skip=True, picture_width=32, picture_height=16)
-"""Eight video tokens a latent frame."""
+"""Eight video tokens a latent frame, with all parts that a network can have."""
+PLAIN = replace(TINY, skip=False)
+"""Of the parts that the shipped weights have."""
 
 
 def tiny_model(config: PocketConfig = TINY, seed: int = 0) -> PocketDiT:

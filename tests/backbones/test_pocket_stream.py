@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
-from pocket_cases import TINY, random_text, tiny_model
+from pocket_cases import PLAIN, TINY, random_text, tiny_model
 from torch import Tensor
 
 from moc.attention import attend
@@ -43,10 +43,10 @@ def assert_close(got: Tensor, expected: Tensor) -> None:
 class Story:
     """Random captions, clean patches, noisy patches and timesteps of shots with `frames` latent frames."""
 
-    def __init__(self, frames: Sequence[int], batch: int = 1, seed: int = 0) -> None:
+    def __init__(self, frames: Sequence[int], batch: int = 1, seed: int = 0, size: PocketConfig = TINY) -> None:
         generator = torch.Generator().manual_seed(seed)
         self.frames = list(frames)
-        self.model = tiny_model()
+        self.model = tiny_model(size)
         self.global_tokens = random_text(batch, TINY.global_tokens, generator)
         self.captions = [random_text(batch, TINY.caption_tokens, generator) for _ in frames]
         shapes = [(batch, n * TINY.tokens_per_frame, TINY.patch_values) for n in frames]
@@ -102,6 +102,13 @@ def test_streaming_is_one_pass_over_the_whole_stream(changes: dict[str, object])
     story = Story([2, 3, 1, 2], batch=2)
     for number, made in enumerate(story.stream(config), 1):
         assert_close(made, story.at_once(config, number))
+
+
+def test_streaming_without_a_skip() -> None:
+    story = Story([2, 3, 1, 2], batch=2, size=PLAIN)
+    assert story.model.skip is None
+    for number, made in enumerate(story.stream(POCKET), 1):
+        assert_close(made, story.at_once(POCKET, number))
 
 
 def test_every_part_of_the_past_matters() -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
 import torch
+from pocket_cases import tiny_model
 
 from moc.backbones.pocket import precision
 from moc.backbones.pocket.config import PocketConfig
@@ -45,6 +47,25 @@ def test_linear_layers_multiply_in_bfloat16_where_the_cpu_does(
     assert not torch.equal(rough, exact)
     torch.testing.assert_close(rough, exact, rtol=0.02, atol=0.02)
     assert torch.equal(layer(x), exact)
+    after = model.state_dict()
+    assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
+
+
+def test_the_skip_multiplies_in_bfloat16_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(precision, "multiplies_in_bfloat16", lambda: True)
+    model = tiny_model(replace(TINY, skip=True))
+    assert model.skip is not None
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    video, noisy = torch.randn(1, 5, TINY.width), torch.randn(1, 5, TINY.patch_values)
+    mod = torch.randn(1, 1, 2, TINY.width)
+    exact = model.predict(video, noisy, mod, (5,))
+    with precision.fast_products(model):
+        assert model.skip.hidden(noisy).dtype == torch.bfloat16
+        assert model.skip.gate(video).dtype == torch.float32
+        rough = model.predict(video, noisy, mod, (5,))
+    assert rough.dtype == torch.float32
+    assert not torch.equal(rough, exact)
+    torch.testing.assert_close(rough, exact, rtol=0.05, atol=0.05)
     after = model.state_dict()
     assert all(torch.equal(after[name], value) and after[name].dtype == value.dtype for name, value in before.items())
 

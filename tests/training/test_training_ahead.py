@@ -58,15 +58,43 @@ def test_pieces_are_asked_for_in_the_order_of_training(tmp_path: Path, monkeypat
 
 
 @pytest.mark.gpu
-def test_a_piece_made_ahead_on_a_gpu_is_the_same() -> None:
+def test_a_piece_is_not_read_before_it_is_made() -> None:
+    """The stream of data is far behind when the piece is taken, and taking does not make the host wait."""
     config = parse({**TINY, "recognition": 0.1, "noisiest": 0.5})
     device = torch.device("cuda", 0)
     pieces = Ahead(config, config.network(), device)
-    for step in range(3):
-        piece = pieces.take(step, 0)
-        busy = torch.randn(2048, 2048, device=device)
-        for _ in range(20):
-            busy = busy @ busy * 0.01
-        pieces.prepare(step + 1, 0)
-        now = make_piece(config, config.network(), config.stage_at(step)[1], step, 0, device)
-        assert all(torch.equal(a, b) for a, b in zip(tensors_of(piece), tensors_of(now), strict=True))
+    wanted = tensors_of(make_piece(config, config.network(), config.stage_at(1)[1], 1, 0, device))
+    pieces.take(0, 0)
+    assert pieces.stream is not None
+    pieces.prepare(1, 0)
+    assert pieces._ready is not None
+    made = tensors_of(pieces._ready[2])
+    with torch.cuda.stream(pieces.stream):  # as if it were made only after a long time
+        truth = [x.clone() for x in made if x.is_cuda]
+        for x in made:
+            if x.is_cuda:
+                x.zero_()
+        torch.cuda._sleep(200_000_000)
+        for x, value in zip([x for x in made if x.is_cuda], truth, strict=True):
+            x.copy_(value)
+    copies = [x.clone() for x in tensors_of(pieces.take(1, 0))]
+    assert all(torch.equal(a, b) for a, b in zip(copies, wanted, strict=True))
+
+
+@pytest.mark.gpu
+def test_memory_of_a_piece_is_kept_while_it_is_read() -> None:
+    """The piece is let go while the stream that reads it is still busy; what is made next must not lie on top of it."""
+    config = parse({**TINY, "recognition": 0.1})
+    device = torch.device("cuda", 0)
+    pieces = Ahead(config, config.network(), device)
+    pieces.take(0, 0)
+    pieces.prepare(1, 0)
+    piece = pieces.take(1, 0)
+    wanted = piece.patches.clone()
+    torch.cuda.synchronize(device)
+    torch.cuda._sleep(200_000_000)
+    read = piece.patches * 1.0  # waits behind the sleep
+    del piece
+    for number in (1, 2, 3):
+        pieces.prepare(2, number)
+    assert torch.equal(read, wanted)

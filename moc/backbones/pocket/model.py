@@ -105,8 +105,8 @@ class Skip(nn.Module):
 
     def hidden(self, noisy: Tensor) -> Tensor:
         """`[..., head]` from noisy patches `[..., patch_values]`."""
-        by_frame = noisy.unflatten(-1, (len(self.into), -1))
-        return torch.einsum("...fi,fij->...fj", by_frame, self.into.to(noisy.dtype)).flatten(-2)
+        by_frame = noisy.to(self.into.dtype).unflatten(-1, (len(self.into), -1))
+        return torch.einsum("...fi,fij->...fj", by_frame, self.into).flatten(-2)
 
 
 class PocketDiT(nn.Module):

@@ -30,6 +30,8 @@ def fast_products(model: PocketDiT) -> Iterator[None]:
         elif device.type == "cpu" and multiplies_in_bfloat16():
             for layer, within in _large_layers(model):
                 stack.enter_context(_in_bfloat16(layer, within))
+            if model.skip is not None:
+                stack.enter_context(_rounded(model.skip.into))
         yield
 
 
@@ -48,9 +50,20 @@ def _large_layers(model: PocketDiT) -> Iterator[tuple[nn.Linear, bool]]:
     for block in model.blocks:
         assert isinstance(block, Block)
         yield from ((block.qkv, False), (block.out, False), (block.up, True), (block.down, False))
-    yield from ((model.head_up, model.skip is None), (model.head_down, False))
+    yield from ((model.head_up, True), (model.head_down, False))
     if model.skip is not None:
         yield model.skip.gate, False
+
+
+@contextmanager
+def _rounded(parameter: nn.Parameter) -> Iterator[None]:
+    """The parameter is bfloat16, and so is what is made with it."""
+    own = parameter.data
+    parameter.data = own.bfloat16()
+    try:
+        yield
+    finally:
+        parameter.data = own
 
 
 @contextmanager

@@ -71,7 +71,12 @@ def test_route_takes_the_kernel_where_it_may(monkeypatch: pytest.MonkeyPatch) ->
     drops = config.replace(drop_off_max=0.9, drop_in_rate=1.0, drop_in_max=2)
     dropped = route(q, k, layout, drops, seed=5).indices
     assert called == [1, 1]
+    none = config.replace(drop_off_max=0.0, drop_in_rate=0.0)
+    assert torch.equal(route(q, k, layout, none, seed=5).indices, expected), "a seed that nothing asks for"
+    few = config.replace(drop_off_max=0.0, drop_in_max=0)
+    assert torch.equal(route(q, k, layout, few, seed=5).indices, expected)
     monkeypatch.undo()
+    assert torch.equal(route(q, k, layout, none, seed=5).indices, expected)
     assert torch.equal(route(q, k, layout, drops, seed=5).indices, dropped)
 
 
