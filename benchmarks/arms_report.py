@@ -1,7 +1,8 @@
 """The tables of trained arms for the docs: recall with intervals, level of chance, differences, cost.
 
     python benchmarks/arms_report.py runs/patterns                     # Markdown on stdout
-    python benchmarks/arms_report.py runs/patterns --into docs/patterns.md --plot trained.png
+    python benchmarks/arms_report.py runs/patterns --into docs/memory.md --plot trained.png
+    python benchmarks/arms_report.py runs/ablations --reference paper --into docs/memory.md --mark ablations
 
 Reads what `train_arms.py` left: `summary.csv`, `step_time.json`, and `memory.json` and `readings.csv.gz` of every arm.
 Arms that differ in the seed alone make one row. All arms were asked the same stories, so differences are taken seed by

@@ -80,7 +80,7 @@ class Mandatory:
 
     @cached_property
     def homes(self) -> tuple[Home, ...] | None:
-        """The packed keys by stream row: rows that one group attends, then rows that more do. None where the groups of a
+        """The packed keys by stream row: rows that one group attends, then rows that more do. None where groups of a
         row come in more than `MOST_HOMES` different numbers, as under patterns that the layout decides."""
         index = self.key_index.cpu()
         attended = index.bincount().unique()
