@@ -189,7 +189,7 @@ class LastShot:
         x = model.embed_shots([one.caption], [z])
         mod, head_mod = model.condition(torch.full((1, 1), t))
         x = model.run_blocks(x, mod, (one.rows,), one.cos, one.sin, inside)
-        return model.predict(x[:, self.text :], head_mod, (z.shape[1],)).float()
+        return model.predict(x[:, self.text :], z, head_mod, (z.shape[1],)).float()
 
     def carried(self, made: Tensor) -> dict[str, tuple[float, float]]:
         """By owner, what the twins' predictions differ along the way their truths do, and how much those do.
