@@ -6,14 +6,13 @@ network leaves idle. Pieces are pure functions of (seed, step, piece), so nothin
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import fields
 
 import torch
 from torch import Tensor
 
-from moc.backbones.pocket.config import PocketConfig
-from moc.training.config import TrainConfig
-from moc.training.data import Piece, make_piece
+from moc.training.data import Piece
 from moc.training.lessons import Shown
 
 
@@ -21,11 +20,12 @@ class Ahead:
     """Makes pieces, one ahead of time where `prepare` is told which comes next.
 
     Args:
-        config: the run; model: the network; device: of this process.
+        make: piece `number` of optimiser step `step`, on `device`, from (step, number).
+        device: of this process.
     """
 
-    def __init__(self, config: TrainConfig, model: PocketConfig, device: torch.device) -> None:
-        self.config, self.model, self.device = config, model, device
+    def __init__(self, make: Callable[[int, int], Piece], device: torch.device) -> None:
+        self.make, self.device = make, device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
         self._ready: tuple[int, int, Piece] | None = None
         self._begun: torch.cuda.Event | None = None
@@ -37,16 +37,16 @@ class Ahead:
         if self._begun is not None:  # tables that the renderer keeps may have been made right before
             self.stream.wait_event(self._begun)
         with torch.cuda.stream(self.stream):
-            self._ready = step, number, self._make(step, number)
+            self._ready = step, number, self.make(step, number)
 
     def take(self, step: int, number: int) -> Piece:
         """That piece, which is made now if it was not prepared."""
         ready, self._ready = self._ready, None
         if self.stream is None:
-            return self._make(step, number)
+            return self.make(step, number)
         current = torch.cuda.current_stream(self.device)
         if ready is None or ready[:2] != (step, number):
-            piece = self._make(step, number)
+            piece = self.make(step, number)
         else:
             piece = ready[2]
             current.wait_stream(self.stream)
@@ -55,9 +55,6 @@ class Ahead:
                     tensor.record_stream(current)  # or its memory could be taken again while it is read here
         self._begun = current.record_event()
         return piece
-
-    def _make(self, step: int, number: int) -> Piece:
-        return make_piece(self.config, self.model, self.config.stage_at(step)[1], step, number, self.device)
 
 
 def tensors_of(piece: Piece | Shown) -> list[Tensor]:

@@ -24,7 +24,7 @@ from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
 from moc.training.ahead import Ahead
 from moc.training.config import Stage, TrainConfig
-from moc.training.data import Piece, RoutedAttention
+from moc.training.data import Piece, RoutedAttention, make_piece
 from moc.training.foresight import Foresight, weigh
 from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
@@ -130,7 +130,7 @@ class Trainer:
         self.compiled = config.compile and device.type == "cuda"
         if self.compiled:
             self.model.before, self.model.after = compiled_halves()
-        self.ahead = Ahead(config, self.model_config, device)
+        self.ahead = Ahead(self._make_piece, device)
         self.step = 0
 
     def learning_rate(self, step: int) -> float:
@@ -168,6 +168,10 @@ class Trainer:
         self.step += 1
         self._latest = torch.cat([totals / pieces, norm.to(totals.device)[None]])
         return {"stage": index, "lr": lr, "stories": stage.stories}
+
+    def _make_piece(self, step: int, number: int) -> Piece:
+        _, stage = self.config.stage_at(step)
+        return make_piece(self.config, self.model_config, stage, step, number, self.device)
 
     def _piece_gradients(self, stage: Stage, number: int, scale: float, then: tuple[int, int] | None = None) -> Tensor:
         """Losses of a piece, whose gradients are added to what there is; `then` is the (step, piece) after it."""
@@ -246,8 +250,8 @@ class Trainer:
             on_log: receives a row of `LOG_COLUMNS` every `log_every` steps (first process only).
             on_sample: called every `sample_every` steps on the first process.
             deadline: `time.monotonic()` value after which the run saves and returns.
-            fit: from the second log row of the last stage on, stop after as many steps as fit before `deadline` and not
-                at `last`.
+            fit: from the second log row of the last stage on, or its end, stop after as many steps as fit before
+                `deadline` and not at `last`.
 
         Returns:
             True when `last` was reached, False when the deadline came first.
@@ -266,7 +270,6 @@ class Trainer:
         *before, stage = config.stages
         stages = (*before, replace(stage, steps=total - sum(one.steps for one in before)))
         self.config = replace(config, stages=stages, decay=round(config.decay * total / config.steps))
-        self.ahead.config = self.config
         return total
 
     def _train_to(
@@ -278,7 +281,7 @@ class Trainer:
         fit: bool,
     ) -> bool:
         saved = time.monotonic()
-        unfitted = 2 if fit and deadline is not None else 0  # log rows of the last stage; the first one also compiles
+        unfitted = 2 if fit else 0  # log rows of the last stage; the first one also compiles
         window, stories = time.monotonic(), 0
         while self.step < last:
             info = self.optimise()
@@ -304,9 +307,9 @@ class Trainer:
                             )
                         )
                     )  # fmt: skip
-                if unfitted and info["stage"] == len(self.config.stages) - 1:
-                    unfitted -= 1
-                    if not unfitted and deadline is not None:
+                if unfitted and deadline is not None and info["stage"] == len(self.config.stages) - 1:
+                    unfitted = 0 if self.step == last else unfitted - 1  # a short stage has no second row
+                    if not unfitted:
                         last = self._fit(info["stories"] * (now - window) / stories, deadline - now)
                 window, stories = now, 0
                 late = deadline is not None and now > deadline

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 from training_cases import TINY
 
-from moc.training import ahead
 from moc.training.ahead import Ahead, tensors_of
-from moc.training.config import parse
-from moc.training.data import make_piece
+from moc.training.config import TrainConfig, parse
+from moc.training.data import Piece, make_piece
 from moc.training.loop import Trainer
 
 CPU = torch.device("cpu")
@@ -26,11 +26,14 @@ def test_every_tensor_of_a_piece_is_found() -> None:
     assert len(found) == 10 + 4 == len(set(found))
 
 
-def test_on_a_cpu_nothing_is_made_ahead(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = parse(TINY)
+def made_on(config: TrainConfig, device: torch.device) -> Callable[[int, int], Piece]:
+    """Pieces of a training, made now."""
+    return lambda step, number: make_piece(config, config.network(), config.stage_at(step)[1], step, number, device)
+
+
+def test_on_a_cpu_nothing_is_made_ahead() -> None:
     made = []
-    monkeypatch.setattr(ahead, "make_piece", lambda *given: made.append(given[3:5]))
-    pieces = Ahead(config, config.network(), CPU)
+    pieces = Ahead(lambda *asked: made.append(asked), CPU)  # type: ignore[arg-type, return-value, func-returns-value]
     pieces.prepare(1, 0)
     assert made == []
     pieces.take(1, 0)
@@ -62,8 +65,8 @@ def test_a_piece_is_not_read_before_it_is_made() -> None:
     """The stream of data is far behind when the piece is taken, and taking does not make the host wait."""
     config = parse({**TINY, "recognition": 0.1, "noisiest": 0.5})
     device = torch.device("cuda", 0)
-    pieces = Ahead(config, config.network(), device)
-    wanted = tensors_of(make_piece(config, config.network(), config.stage_at(1)[1], 1, 0, device))
+    pieces = Ahead(made_on(config, device), device)
+    wanted = tensors_of(made_on(config, device)(1, 0))
     pieces.take(0, 0)
     assert pieces.stream is not None
     pieces.prepare(1, 0)
@@ -86,7 +89,7 @@ def test_memory_of_a_piece_is_kept_while_it_is_read() -> None:
     """The piece is let go while the stream that reads it is still busy; what is made next must not lie on top of it."""
     config = parse({**TINY, "recognition": 0.1})
     device = torch.device("cuda", 0)
-    pieces = Ahead(config, config.network(), device)
+    pieces = Ahead(made_on(config, device), device)
     pieces.take(0, 0)
     pieces.prepare(1, 0)
     piece = pieces.take(1, 0)

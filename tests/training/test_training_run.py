@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import errno
-import json
 import os
 import signal
 import subprocess
@@ -22,12 +21,12 @@ from training_cases import TINY, OneThread, environment, log_of, process, write_
 from moc.backbones.base import load_backbone
 from moc.backbones.pocket.backbone import PocketBackbone
 from moc.backbones.pocket.config import PocketConfig
-from moc.backbones.pocket.weights import load_model, read_metadata
+from moc.backbones.pocket.weights import load_model
 from moc.errors import InputError, MocError
 from moc.run.files import TEMPORARY
 from moc.run.lock import locked
 from moc.storyboard import Storyboard
-from moc.training import ahead, checkpoint, loop, samples
+from moc.training import checkpoint, loop, samples
 from moc.training.config import Stage, parse
 from moc.training.data import RoutedAttention, make_piece
 from moc.training.loop import LOG_COLUMNS, Trainer
@@ -83,7 +82,7 @@ def test_training_learns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
                                                                 "latent_frames": 1}]})  # fmt: skip
     trainer = Trainer(config, tmp_path, CPU)
     piece = make_piece(config, trainer.model_config, config.stages[0], 0, 0, CPU)
-    monkeypatch.setattr(ahead, "make_piece", lambda *_: piece)
+    monkeypatch.setattr(loop, "make_piece", lambda *_: piece)
     errors = []
     for _ in range(config.steps):
         trainer.optimise()
@@ -434,46 +433,3 @@ def test_what_ctrl_c_says_depends_on_what_is_there(
     )
     with pytest.raises(KeyboardInterrupt, match=says):
         command(write_config(tmp_path), out=tmp_path, overrides=[], minutes=None, device="cpu", seed=None, quiet=True)
-
-
-def test_steps_that_fit_into_the_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a clock that each step takes a second of: 8 steps are planned, 4 of them decay, 100 seconds are given."""
-    config = parse({**TINY, "checkpoint_minutes": 100})
-    trainer = Trainer(config, tmp_path, CPU)
-    now = 0.0
-    rates = []
-    optimise = trainer.optimise
-
-    def second() -> dict[str, float]:
-        nonlocal now
-        now += 1
-        info = optimise()
-        rates.append(info["lr"])
-        return info
-
-    monkeypatch.setattr(trainer, "optimise", second)
-    monkeypatch.setattr(loop.time, "monotonic", lambda: now)
-    rows: list[dict[str, float]] = []
-    assert trainer.train_to(config.steps, rows.append, deadline=40.0, fit=True)
-    # fitted at step 5, the second row of the last stage, into 98 % of the 35 seconds left
-    assert trainer.step == trainer.config.steps == len(rows) == 5 + 34
-    assert trainer.config.stages[0] == config.stages[0]
-    assert trainer.config.stages[1].steps == 36
-    assert trainer.config.decay == round(4 * 39 / 8)
-    assert rates[20 - 1] > rates[30] > rates[-1] > 0
-    assert rates[-1] < 0.1 * config.lr
-    assert trainer.ahead.config is trainer.config
-    card = json.loads(read_metadata(tmp_path / "weights.safetensors")["card"])
-    assert card["config"]["stages"][1]["steps"] == 36
-
-
-def test_fitting_needs_a_time(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="--fit needs --minutes"):
-        train(write_config(tmp_path), tmp_path / "run", fit=True)
-
-
-def test_a_time_too_short_to_fit_anything(tmp_path: Path) -> None:
-    config = parse({**TINY, "checkpoint_minutes": 100})
-    trainer = Trainer(config, tmp_path, CPU)
-    assert not trainer.train_to(config.steps, lambda row: None, deadline=0.0, fit=True)
-    assert trainer.step == 1
