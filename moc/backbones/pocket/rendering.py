@@ -293,9 +293,9 @@ def render_joint(
         mod, head_mod = model.condition(t_all)
         x = model.run_blocks(x, mod, segments, cos, sin, attention)
         video = torch.cat([x[:, slice(*layout.video_range(p.index))] for p in pieces], dim=1)
-        counts_of = [part.shape[1] for part in z]
-        predicted = model.predict(video, torch.cat(z, dim=1), head_mod[:, 1:], counts_of)
-        return [part.float() for part in predicted.split(counts_of, dim=1)]
+        lengths = [part.shape[1] for part in z]
+        predicted = model.predict(video, torch.cat(z, dim=1), head_mod[:, 1:], lengths)
+        return [part.float() for part in predicted.split(lengths, dim=1)]
 
     z = [n for shot in story.shots for n in _noise(model, story, shot, seed, by_shot[shot.number])]
     solvers = [Solver(grid) for _ in z]

@@ -1,0 +1,46 @@
+"""`benchmarks/memory_apart.py`: two sets of results held against each other story by story."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+RESULTS = Path(__file__).resolve().parents[2] / "benchmarks" / "results"
+
+
+@pytest.fixture
+def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(RESULTS.parent))
+    import memory_apart
+
+    return memory_apart
+
+
+def test_the_table_in_the_docs(script: ModuleType) -> None:
+    rows = script.apart(RESULTS / "foreseen", RESULTS / "memory-0.5")
+    assert [row[0] for row in rows] == ["case", "planted", "free", "k10"]
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    for _, people, first, places, second in rows[1:]:
+        line = " | ".join([people, first, places, second]).replace(" points", "")
+        assert line in page
+
+
+def test_nothing_is_apart_from_itself(script: ModuleType, tmp_path: Path) -> None:
+    for end in ("json", "csv.gz"):
+        shutil.copy(RESULTS / "foreseen" / f"k10.{end}", tmp_path)
+    (row,) = script.apart(tmp_path, tmp_path)[1:]
+    assert row[2] == row[4] == "+0.0 points (+0.0 to +0.0)"
+    told = json.loads((tmp_path / "k10.json").read_text())
+    other = tmp_path / "other"
+    other.mkdir()
+    shutil.copy(tmp_path / "k10.csv.gz", other)
+    told["experiment"]["steps"] += 1
+    (other / "k10.json").write_text(json.dumps(told))
+    with pytest.raises(ValueError, match="k10 was measured in two ways"):
+        script.apart(tmp_path, other)
+    with pytest.raises(ValueError, match="no case has readings in both"):
+        script.apart(tmp_path, RESULTS)
