@@ -58,14 +58,18 @@ CASES = {
     "k1_random": Case("planted", 256, attention={"top_k": 1, "pattern": "random"}, seconds=95),
     "k2": Case("planted", 256, attention={"top_k": 2}, seconds=95),
     "k2_random": Case("planted", 256, attention={"top_k": 2, "pattern": "random"}, seconds=95),
-    "k5_random": Case("planted", 256, attention={"pattern": "random"}, seconds=100),
-    "k10": Case("planted", 256, attention={"top_k": 10}, seconds=110),
+    "k5": Case("planted", 256, attention={"top_k": 5}, seconds=95),
+    "k5_random": Case("planted", 256, attention={"top_k": 5, "pattern": "random"}, seconds=95),
+    "k20_random": Case("planted", 256, attention={"pattern": "random"}, seconds=100),
+    "k40": Case("planted", 256, attention={"top_k": 40}, seconds=110),
     "shots24": Case("planted", 64, 24, seconds=100),
     "shots24_outer": Case("planted", 64, 24, {"outer_top_m": 5}, seconds=100),
     "shots64": Case("planted", 32, 64, seconds=150),
     "shots64_outer": Case("planted", 32, 64, {"outer_top_m": 5}, seconds=140),
 }
-LEADS = {"k1": ("k1", "k1_random"), "k2": ("k2", "k2_random"), "k5": ("planted", "k5_random")}
+LEADS = {
+    "k1": ("k1", "k1_random"), "k2": ("k2", "k2_random"), "k5": ("k5", "k5_random"), "k20": ("planted", "k20_random"),
+}  # fmt: skip
 """Which case is held against which, on the same stories."""
 
 

@@ -223,6 +223,13 @@ def make_piece(
     )
 
 
+def chunks_of_lessons(latent_frames: int, model: PocketConfig) -> int:
+    """Chunks of the `pocket` preset in a shot; latent frames where those don't divide into such chunks."""
+    chunk = MoCConfig.preset("pocket").chunk_tokens
+    even = chunk != "frame" and model.tokens_per_frame % chunk == 0
+    return latent_frames * (model.tokens_per_frame // chunk if even else 1)
+
+
 class RoutedAttention:
     """Attention over the training stream, the callable that `PocketDiT.forward` wants.
 
@@ -242,7 +249,8 @@ class RoutedAttention:
             draws = torch.Generator(device=device).manual_seed(key(config.seed, "lessons", step, piece.first_row))
             text = (model.global_tokens, model.caption_tokens)
             wanted = (config.recognition > 0, config.reading > 0)
-            self.lessons = Lessons(piece.shown, text, stage.latent_frames, model.layers, *wanted, draws)
+            chunks = chunks_of_lessons(stage.latent_frames, model)
+            self.lessons = Lessons(piece.shown, text, chunks, model.layers, *wanted, draws)
         self.split: tuple[Tensor, Tensor, Tensor] | None = None
         if is_fixed(self.moc) and bool(piece.drop_routes.any()):
             kept, dropped = (~piece.drop_routes).nonzero().flatten(), piece.drop_routes.nonzero().flatten()

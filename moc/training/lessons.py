@@ -8,9 +8,9 @@ lessons can be given directly. Both are ours; the paper trains by diffusion alon
 
     mass = share of the softmax, over all earlier shots, the own shot and the text, that falls on tokens of the same
            owner in earlier shots; of a figure, tokens at another height of it count less: a hat is seen on a head
-    gain = the same over the frames, which stand for the chunks that a router chooses from, whatever those of the stage
-           are: sharpened softmax of the query's scores with their mean keys, where a frame counts by how much of it is
-           the owner's, as a share of the frame that has most of him
+    gain = the same over the chunks of the `pocket` preset, whatever those of the stage are: sharpened softmax of the
+           query's scores with their mean keys, where a chunk counts by how much of it is the owner's, as a share of the
+           chunk that has most of him
     loss = - log mean over heads of (mass * gain), averaged over queries and layers
 
 A head that both chooses the right chunks and looks at the right tokens is enough; the others stay free.
@@ -75,7 +75,7 @@ def shown(stories: StoryBatch, masks: Tensor, boxes: Tensor, model: PocketConfig
     pf, p = model.patch_frames, model.patch_size
     batch, shots, frames, height, width = masks.shape
     x = masks.view(batch, shots, frames // pf, pf, height // p, p, width // p, p)
-    area = torch.stack([(x == 1 + role).float().mean(dim=(3, 5, 7)).flatten(2) for role in range(MAX_CAST)], -1)
+    area = torch.stack([(x == 1 + role).float().mean(dim=(3, 5, 7)).mT.flatten(2) for role in range(MAX_CAST)], -1)
     most, role = area.max(-1)
     who = stories.cast[:, :, None].expand(-1, -1, role.shape[2], -1).gather(3, role[..., None])[..., 0]
     figure = (most >= COVERED) & (who >= 0)
@@ -83,7 +83,7 @@ def shown(stories: StoryBatch, masks: Tensor, boxes: Tensor, model: PocketConfig
     box = boxes.view(batch, shots, frames // pf, pf, MAX_CAST, 4).amax(3)  # -1 in frames where nobody is seen
     rows, columns = model.grid
     box = box.repeat_interleave(rows * columns, 2).gather(3, role[..., None, None].expand(-1, -1, -1, 1, 4))[..., 0, :]
-    middle = (torch.arange(role.shape[2], device=role.device) // columns % rows + 0.5) * p
+    middle = (torch.arange(role.shape[2], device=role.device) % rows + 0.5) * p
     down = (middle - box[..., 1]) / (box[..., 3] - box[..., 1]).clamp_min(1.0)
     band = (down * BANDS).long().clamp(0, BANDS - 1).where(figure, 0)
     of_people, of_places = len(CHARACTER_ATTRIBUTES), len(PLACE_ATTRIBUTES)
@@ -114,7 +114,7 @@ class Lessons:
     Args:
         shown: what tokens show.
         text: tokens of the global text and of a caption.
-        frames: latent frames of a shot, which recognition takes for chunks.
+        chunks: of a shot, for recognition: equal runs of its video tokens.
         layers: of the network.
         recognises, reads: whether `recognition` and `reading` will be asked for.
         generator: draws the tokens, on the owners' device.
@@ -124,7 +124,7 @@ class Lessons:
         self,
         shown: Shown,
         text: tuple[int, int],
-        frames: int,
+        chunks: int,
         layers: int,
         recognises: bool,
         reads: bool,
@@ -132,7 +132,7 @@ class Lessons:
     ) -> None:
         owner = shown.owner
         _, shots, video = owner.shape
-        self.text, self.frames, self.past, self.video = text, frames, shots - 1, video
+        self.text, self.chunks, self.past, self.video = text, chunks, shots - 1, video
         self.layers, self.recognises, self.reads = layers, recognises, reads
         self.found: list[Tensor] = []
         self.read: list[tuple[int, int, Tensor]] = []
@@ -157,15 +157,15 @@ class Lessons:
         self.looks = [x.where(ok, UNSEEN) for x, ok in zip(self.looks, (taught, self.known[..., None]), strict=True)]
         earlier = torch.arange(self.past, device=owner.device) <= shot[..., None]  # [B, Q, S - 1]
         target = (owner[:, None, :-1] == owners[1][..., None, None]) & earlier[..., None]  # [B, Q, S - 1, V]
-        chunks = target.unflatten(3, (frames, -1)).float().mean(-1).flatten(2)
-        self.gain = (chunks / chunks.amax(-1, keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()[:, None]
+        share = target.unflatten(3, (chunks, -1)).float().mean(-1).flatten(2)
+        self.gain = (share / share.amax(-1, keepdim=True).clamp_min(1e-6)).clamp_min(1e-6).log()[:, None]
         there = shown.band[:, None, :-1] == bands[..., None, None]
         weight = torch.where(target, torch.where(there, 0.0, math.log(ELSEWHERE)), NOWHERE)
         self.target = weight.flatten(2)[:, None]  # logarithms
         self.open = earlier.repeat_interleave(video, 2)[:, None]
         noisy = torch.arange(shots, device=owner.device).repeat_interleave(text[1] + video)
         self.own = (noisy == shot[..., None] + 1)[:, None]
-        self.open_chunks = earlier.repeat_interleave(frames, 2)[:, None]
+        self.open_chunks = earlier.repeat_interleave(chunks, 2)[:, None]
 
     def _row(self, shot: Tensor, token: Tensor) -> Tensor:
         return self.text[0] + shot * (self.text[1] + self.video) + self.text[1] + token
@@ -195,7 +195,7 @@ class Lessons:
         own = (q @ k[:, :, noisy:].mT).float().masked_fill(~self.own, NOWHERE).logsumexp(-1)
         own = torch.logaddexp(own, (q @ k[:, :, :first].mT).float().logsumexp(-1))
         k = k[:, :, first:noisy].unflatten(2, (self.past, -1))[:, :, :, self.text[1] :]
-        means = k.unflatten(3, (self.frames, -1)).float().mean(4).flatten(2, 3).to(k.dtype)
+        means = k.unflatten(3, (self.chunks, -1)).float().mean(4).flatten(2, 3).to(k.dtype)
         scores = (q @ k.flatten(2, 3).mT).float().masked_fill(~self.open, NOWHERE)
         mass = (scores + self.target).logsumexp(-1) - torch.logaddexp(scores.logsumexp(-1), own)
         scores = (SHARPNESS * (q @ means.mT).float()).masked_fill(~self.open_chunks, NOWHERE)

@@ -82,13 +82,13 @@ def test_patches_give_the_picture_back(
     assert torch.equal(unpatchify(tokens, config), frames)
 
 
-def test_patches_stand_in_order_of_frame_row_and_column() -> None:
+def test_patches_stand_in_order_of_frame_column_and_row() -> None:
     config = PocketConfig(patch_frames=2, patch_size=8, picture_width=24, picture_height=16)
     frames = torch.zeros(4, 3, 16, 24)
-    frames[3, 1, 12, 9] = 1  # latent frame 1, row 1, column 1
+    frames[3, 1, 12, 17] = 1  # latent frame 1, row 1, column 2
     tokens = patchify(frames, config)
     token, value = (int(x) for x in tokens.nonzero()[0])
-    assert token == 1 * 6 + 1 * 3 + 1
+    assert token == 1 * 6 + 2 * 2 + 1
     assert value == ((1 * 3 + 1) * 8 + 4) * 8 + 1  # (frame 1 of the two, green, row 4, column 1)
 
 

@@ -46,7 +46,7 @@ def test_tokens_show_who_covers_a_quarter_of_them() -> None:
     for b in range(2):
         for s in range(3):
             for token in range(what.owner.shape[2]):
-                f, row, column = token // (rows * columns), token // columns % rows, token % columns
+                f, column, row = token // (rows * columns), token // rows % columns, token % rows
                 patch = masks[b, s, 4 * f : 4 * f + 4, 8 * row : 8 * row + 8, 8 * column : 8 * column + 8]
                 shares = [float((patch == 1 + role).float().mean()) for role in range(MAX_CAST)]
                 role = shares.index(max(shares))

@@ -1,4 +1,9 @@
-"""Pictures to patch tokens and back. The pocket model works on pixels: patches are its latents."""
+"""Pictures to patch tokens and back. The pocket model works on pixels: patches are its latents.
+
+Tokens of a latent frame go down one column after the other. Chunks are runs of tokens, and whoever stands in a picture
+is upright: two columns hold a whole small figure and little else, where two rows would hold a slice of everything there
+is. The network itself doesn't mind the order, as positions say where a token is.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +19,13 @@ def patchify(frames: Tensor, config: PocketConfig) -> Tensor:
         frames: `[..., F, 3, H, W]`, F a multiple of `patch_frames`.
 
     Returns:
-        `[..., F/pf * H/p * W/p, pf*3*p*p]`, tokens in order (latent frame, row, column).
+        `[..., F/pf * H/p * W/p, pf*3*p*p]`, tokens in order (latent frame, column, row).
     """
     lead = frames.shape[:-4]
     pf, p = config.patch_frames, config.patch_size
     count, channels, height, width = frames.shape[-4:]
     x = frames.reshape(-1, count // pf, pf, channels, height // p, p, width // p, p)
-    x = x.permute(0, 1, 4, 6, 2, 3, 5, 7)
+    x = x.permute(0, 1, 6, 4, 2, 3, 5, 7)
     return x.reshape(*lead, (count // pf) * (height // p) * (width // p), pf * channels * p * p)
 
 
@@ -29,6 +34,6 @@ def unpatchify(tokens: Tensor, config: PocketConfig) -> Tensor:
     lead = tokens.shape[:-2]
     pf, p = config.patch_frames, config.patch_size
     rows, columns = config.grid
-    x = tokens.reshape(-1, tokens.shape[-2] // (rows * columns), rows, columns, pf, 3, p, p)
-    x = x.permute(0, 1, 4, 5, 2, 6, 3, 7)
+    x = tokens.reshape(-1, tokens.shape[-2] // (rows * columns), columns, rows, pf, 3, p, p)
+    x = x.permute(0, 1, 4, 5, 3, 6, 2, 7)
     return x.reshape(*lead, -1, 3, rows * p, columns * p)

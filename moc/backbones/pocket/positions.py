@@ -96,16 +96,13 @@ def shot_positions(config: PocketConfig, shot: int, latent_frames: int, first_fr
     caption = torch.zeros(config.caption_tokens, 4)
     caption[:, 0] = shot
     frame = torch.arange(first_frame, first_frame + latent_frames, dtype=torch.float32)
-    grid = torch.stack(
-        torch.meshgrid(
-            torch.tensor([float(shot)]),
-            frame,
-            torch.arange(rows, dtype=torch.float32) + 1,
-            torch.arange(columns, dtype=torch.float32) + 1,
-            indexing="ij",
-        ),
-        dim=-1,
+    at, column, row = torch.meshgrid(
+        frame,
+        torch.arange(columns, dtype=torch.float32) + 1,
+        torch.arange(rows, dtype=torch.float32) + 1,
+        indexing="ij",
     )
+    grid = torch.stack([torch.full_like(at, shot), at, row, column], dim=-1)
     return torch.cat([caption, grid.reshape(-1, 4)])
 
 
