@@ -42,7 +42,7 @@ from moc.run.files import write_json
 
 HERE = Path(__file__).resolve().parent
 ARMS = (
-    "moc,dense,moc:top_k=10,local,random,first-frame,moc:top_k=2,random:top_k=2,moc:top_k=1,random:top_k=1,moc-block,"
+    "moc,dense,moc:top_k=40,local,random,first-frame,moc:top_k=2,random:top_k=2,moc:top_k=1,random:top_k=1,moc-block,"
     "moc-uniform,radial"
 )
 """In the order of what is asked first, for a machine whose time ends early."""

@@ -30,7 +30,7 @@ from moc.metrics.memory import (
 Found = Mapping[str, Any]
 OWNERS = {"people": "character", "places": "place"}
 CHANCE_PAIRS = {
-    "k1": ("moc:top_k=1", "random:top_k=1"), "k2": ("moc:top_k=2", "random:top_k=2"), "k5": ("moc", "random"),
+    "k1": ("moc:top_k=1", "random:top_k=1"), "k2": ("moc:top_k=2", "random:top_k=2"), "k20": ("moc", "random"),
 }  # fmt: skip
 """Which arm is held against which, by k, on the same stories."""
 
@@ -118,7 +118,7 @@ def lead_lines(leads: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(
         f"- k = {k[1:]}: routes recall {' and '.join(f'{owner}s {points(part)}' for owner, part in lead.items())} "
         "against random ones."
-        for k, lead in sorted(leads.items())
+        for k, lead in sorted(leads.items(), key=lambda item: int(item[0][1:]))
     )
 
 

@@ -1,6 +1,6 @@
 """Writes the tables and plots of docs/memory.md from what `memory_runs.py` measured.
 
-    python benchmarks/memory_report.py benchmarks/results/memory-0.5
+    python benchmarks/memory_report.py benchmarks/results/memory-0.5-quarters
 
 The folder `patterns` within it, where there is one, is what `compare_memory.py --out` left. A table whose
 case was not measured says so. Text outside the markers stays as it is.
@@ -39,8 +39,9 @@ CHANGES = {
     "no_routes": "no routes (`top_k: 0`)",
     "k1": "routes, k = 1", "k1_random": "random, k = 1",
     "k2": "routes, k = 2", "k2_random": "random, k = 2",
-    "planted": "routes, k = 5", "k5_random": "random, k = 5",
-    "k10": "routes, k = 10",
+    "k5": "routes, k = 5", "k5_random": "random, k = 5",
+    "planted": "routes, k = 20", "k20_random": "random, k = 20",
+    "k40": "routes, k = 40",
 }  # fmt: skip
 LONG = {
     "shots24": "24 shots", "shots24_outer": "24 shots, `outer_top_m: 5`",
@@ -92,7 +93,7 @@ def goals(cases: Cases) -> str:
         rows.append(["without routes recall is chance (kappa within 0.05)", said, verdict])
         add("without routes what captions name is right: 90 %", none["named"]["right"], lambda x: x >= 0.9)
     leads = cases.get("leads") or cases.get("patterns", {}).get("leads", {})
-    for k, lead in sorted(leads.items()):
+    for k, lead in sorted(leads.items(), key=lambda item: int(item[0][1:])):
         low = min((part["low"] for part in lead.values() if part["low"] is not None), default=None)
         if k in ("k1", "k2") and low is not None:
             said = "; ".join(f"{owner}s {points(part)}" for owner, part in lead.items())

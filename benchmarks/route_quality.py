@@ -49,7 +49,7 @@ from moc.world.schema import CHARACTER_ATTRIBUTES, CHARACTER_OPEN, PLACE_ATTRIBU
 from moc.world.story import StoryBatch
 from moc.world.tokens import encode_batch
 
-CONFIG = MoCConfig.preset("pocket")
+CONFIG = MoCConfig.preset("pocket").replace(chunk_tokens="frame", top_k=5)  # what scores are told for
 WIDE = (10, 20)
 """Values of k beside the preset's own."""
 ENOUGH = 0.1

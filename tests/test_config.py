@@ -20,7 +20,7 @@ def test_presets_state_the_published_settings() -> None:
         "paper-multi-shot": ("all", "shot", True, 1280, 5),
         "paper-single-shot": ("all", "chunk", False, 256, 3),
         "wan": ("all", "chunk", False, "frame", 3),
-        "pocket": ("own", "shot", True, "frame", 5),
+        "pocket": ("own", "shot", True, 24, 20),
     }
 
 
@@ -32,7 +32,7 @@ def test_unknown_preset_names_the_known_ones() -> None:
 def test_replace_gives_a_checked_copy() -> None:
     config = MoCConfig.preset("pocket")
     assert config.replace(top_k=2).top_k == 2
-    assert config.top_k == 5
+    assert config.top_k == 20
     with pytest.raises(ValueError, match=r"unknown attention setting 'topk'.*top_k"):
         config.replace(topk=2)
 

@@ -201,7 +201,7 @@ def test_pocket_forecast_agrees() -> None:
     layout = TokenLayout.from_shots(
         global_text=size.global_tokens,
         shots=[Shot(size.caption_tokens, 16, size.tokens_per_frame)] * shots,
-        chunk_tokens="frame",
+        chunk_tokens=config.chunk_tokens,
     )
     one, told = amount_of(size, config, 16), 0.0
     before = Amount()

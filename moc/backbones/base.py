@@ -50,6 +50,8 @@ class ShotPlan:
         number, id: 1-based number and id.
         frames: video frames after snapping to latent frames.
         latent_frames, tokens, text_tokens, chunks: of this shot alone; `tokens` counts video tokens.
+        parts: of this shot that `ShotResult.routing` tells apart: its chunks, or its latent frames where chunks are cut
+            finer than those.
         seconds: `frames / fps`; requested_seconds: what the story asks for.
         flops: expected for the whole sampling of this shot.
     """
@@ -61,6 +63,7 @@ class ShotPlan:
     tokens: int
     text_tokens: int
     chunks: int
+    parts: int
     seconds: float
     requested_seconds: float
     flops: float
@@ -96,11 +99,12 @@ class ShotResult:
         number: 1-based shot number.
         frames: uint8 `[F, H, W, 3]`, RGB.
         latents: float16, any shape: what later shots remember, enough to rebuild the sampler's state.
-        routing: uint32 `[steps, layers, heads, chunks of this shot, all chunks so far]`, routed links counted from
-            query chunk to key chunk, video chunks in story order; attention that looks ahead counts to all chunks.
-        choices: uint32 `[latent frames, rows, columns, n, 2]` or None: the video chunks that each token chose most over
-            all steps, layers and heads, as (chunk counted from 0 in story order, times), most often first; times is 0
-            where there are fewer.
+        routing: uint32 `[steps, layers, heads, parts of this shot, all parts so far]`, routed links counted from the
+            query's part to the key chunk's, in story order (`ShotPlan.parts`); attention that looks ahead counts to all
+            parts.
+        choices: uint32 `[latent frames, rows, columns, n, 2]` or None: the parts that each token chose most over all
+            steps, layers and heads, as (part counted from 0 in story order, times), most often first; times is 0 where
+            there are fewer.
         seconds: wall-clock seconds spent on the shot.
         sparsity: 1 - density of this shot's attention, averaged over layers and heads.
     """

@@ -197,6 +197,7 @@ def forgotten_sentences(report: Report) -> list[str]:
 
 def _chunk_sentences(report: Report) -> list[str]:
     said, shots = [], {shot.number: shot for shot in report.route_map.shots}
+    unit = report.route_map.unit
     if report.dead:
         by_shot: dict[int, list[int]] = {}
         for chunk in report.dead:
@@ -206,15 +207,15 @@ def _chunk_sentences(report: Report) -> list[str]:
             for n, within in list(by_shot.items())[:4]
         )
         more = f"; and in {len(by_shot) - 4} more shots" if len(by_shot) > 4 else ""
-        noun = "chunk was" if len(report.dead) == 1 else "chunks were"
+        noun = f"{unit} was" if len(report.dead) == 1 else f"{unit}s were"
         said.append(f"{len(report.dead)} {noun} never chosen ({where}{more}).")
     for chunk in report.hubs[:3]:
         said.append(
-            f"Chunk {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen {chunk.factor:.1f} times as "
+            f"{unit.capitalize()} {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen {chunk.factor:.1f} times as "
             "often as evenly spread routes would."
         )
     if len(report.hubs) > 3:
-        said.append(f"{len(report.hubs) - 3} more chunks are chosen at least {HUB:g} times as often as that.")
+        said.append(f"{len(report.hubs) - 3} more {unit}s are chosen at least {HUB:g} times as often as that.")
     return said
 
 

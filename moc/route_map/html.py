@@ -73,7 +73,8 @@ def page_data(report: Report) -> dict[str, Any]:
     chunks = np.sqrt(shares(report.counts_CC)) * 255
     return {
         "title": route_map.title or "Route map",
-        "about": f"{len(shots)} shots, {route_map.num_chunks} chunks, {steps} steps, {layers} layers, {heads} heads",
+        "about": f"{len(shots)} shots, {route_map.num_chunks} {route_map.unit}s, {steps} steps, {layers} layers, {heads} heads",
+        "unit": route_map.unit,
         "shots": shots,
         "dims": cube.shape[:3],
         "thumb": thumb,

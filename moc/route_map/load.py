@@ -60,6 +60,9 @@ ALL = Selection()
 class RouteMap:
     """Routed links of a story of S shots and C video chunks, counted.
 
+    Where a model cuts chunks finer than latent frames, its runs count by frame (`ShotPlan.parts`), and so "chunk" stands
+    for one here: see `unit`.
+
     Attributes:
         shots: in story order.
         chunk_shot: int64 `[C]`, place (from 0) of each chunk's shot in `shots`.
@@ -71,6 +74,7 @@ class RouteMap:
         notes: what the reader of the map should know.
         picture: width and height of a frame in pixels as rendered.
         frames: video frames of each shot.
+        unit: what the counts tell apart, for sentences: "chunk" or "latent frame".
     """
 
     shots: tuple[ShotInfo, ...]
@@ -83,6 +87,7 @@ class RouteMap:
     notes: tuple[str, ...] = ()
     picture: tuple[int, int] | None = None
     frames: tuple[int, ...] = ()
+    unit: str = "chunk"
 
     @staticmethod
     def from_counts(
@@ -224,7 +229,13 @@ def load(path: Path) -> RouteMap:
         notes=tuple(_notes(manifest)),
         picture=(video["rendered_width"], video["rendered_height"]) if video else None,
         frames=tuple(int(listed[n]["frames"]) for n in numbers) if all(n in listed for n in numbers) else (),
+        unit=_unit(choices(0), int(first.shape[3])),
     )
+
+
+def _unit(choices: np.ndarray | None, parts: int) -> str:
+    """What a shot's counts tell apart, which the choices of its tokens give away: they know its latent frames."""
+    return "latent frame" if choices is not None and len(choices) == parts else "chunk"
 
 
 def _manifest(folder: Path) -> Mapping[str, Any] | None:

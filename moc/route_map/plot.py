@@ -113,4 +113,5 @@ def _chunks(axes: Any, report: Report) -> None:
     axes.set_xticks(middle, numbers, fontsize=7)
     axes.set_yticks(middle, numbers, fontsize=7)
     axes.tick_params(length=0)
-    axes.set_title("chunk by chunk (root of the share)", fontsize=10, color=_INK)
+    unit = report.route_map.unit
+    axes.set_title(f"{unit} by {unit} (root of the share)", fontsize=10, color=_INK)

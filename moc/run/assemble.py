@@ -89,13 +89,14 @@ def write_contact_sheet(folder: RunFolder, states: Mapping[int, ShotState], *, t
 def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
     """Write `routing.npz`: who chose whom, counted. One shot is in memory at a time, however long the story.
 
-    Arrays, for a story of S shots, C video chunks, N layers and H heads:
-        counts_NN: uint32 `[N, H, chunks of shot NN, chunks so far]`, routed links from query chunk (row) to key chunk
-            (column), over all steps; attention that looks ahead counts to all C chunks.
+    Arrays, for a story of S shots, N layers, H heads and C parts: video chunks, or latent frames where chunks are cut
+    finer than those:
+        counts_NN: uint32 `[N, H, parts of shot NN, parts so far]`, routed links from the query's part (row) to the key
+            chunk's (column), over all steps; attention that looks ahead counts to all C parts.
         choices_NN: uint32 `[latent frames, rows, columns, n, 2]`, what each token chose most (see `ShotResult`),
             where the model keeps it.
-        steps_NN: uint32 `[steps, N, H, chunks of shot NN, chunks so far]`, the same for each step.
-        chunk_shot: int32 `[C]`, the 1-based shot of each chunk.
+        steps_NN: uint32 `[steps, N, H, parts of shot NN, parts so far]`, the same for each step.
+        chunk_shot: int32 `[C]`, the 1-based shot of each part.
         shot_numbers: int32 `[S]`; shot_ids: `[S]` text.
         axes: text, what the axes of `counts_NN` mean.
     """
@@ -112,7 +113,7 @@ def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
         _add_array(archive, "chunk_shot", np.repeat(np.array(numbers, np.int32), chunks))
         _add_array(archive, "shot_numbers", np.array(numbers, np.int32))
         _add_array(archive, "shot_ids", np.array([states[number].note.id for number in numbers]))
-        _add_array(archive, "axes", np.array(["layer", "head", "query chunk", "key chunk"]))
+        _add_array(archive, "axes", np.array(["layer", "head", "query part", "key part"]))
 
 
 def _add_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:

@@ -178,7 +178,7 @@ class Drawing:
                 "again with --remember."
             )
         routing, shots = state.routing, plan.shots[: loan.shot]
-        nothing = np.zeros((*routing.shape[:3], shots[-1].chunks, sum(shot.chunks for shot in shots)), np.uint32)
+        nothing = np.zeros((*routing.shape[:3], shots[-1].parts, sum(shot.parts for shot in shots)), np.uint32)
         result = ShotResult(
             number=loan.shot, frames=state.frames, latents=state.latents, routing=nothing, seconds=0.0,
             sparsity=state.note.sparsity,

@@ -230,7 +230,7 @@ class ShotState:
 
     @property
     def routing(self) -> np.ndarray:
-        """uint32 `[steps, layers, heads, chunks of this shot, chunks so far]`."""
+        """uint32 `[steps, layers, heads, parts of this shot, parts so far]`, see `ShotResult`."""
         return self._read("routing", np.uint32, 5)
 
     @property

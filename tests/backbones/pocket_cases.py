@@ -61,13 +61,19 @@ def shot_data(number: int, duration: float = 1.0, **more: Any) -> dict[str, Any]
 
 
 def story_of(shots: Sequence[Mapping[str, Any]] | int = 3, **shared: Any) -> Storyboard:
-    """A story; `shared` replaces or adds top-level keys. Shots are a second long unless given."""
+    """A story; `shared` replaces or adds top-level keys. Shots are a second long unless given.
+
+    Chunks are latent frames unless `attention` says otherwise: those of the preset are longer than a shot of tiny frames.
+    """
+    asked = shared.pop("attention", {})
+    chunks = {} if "preset" in asked else {"chunk_tokens": "frame", "top_k": 5}
     data: dict[str, Any] = {
         "version": 1,
         "title": "Test tale",
         "characters": {"mira": "a woman with red hair and a yellow coat"},
         "scenes": {},
         "sampling": {"seed": 7, "steps": 2},
+        "attention": {**chunks, **asked},
         "shots": [shot_data(n) for n in range(1, shots + 1)] if isinstance(shots, int) else list(shots),
         **shared,
     }

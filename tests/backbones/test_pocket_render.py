@@ -264,19 +264,31 @@ def test_counts_and_sparsity_agree_with_the_oracles_mask(
     results = render(backbone, story)
     causal = attention_of(story).causal
     truth = seen["seen"]
+    parts = one_hot_parts(truth.layout, attention_of(story).chunk_tokens)  # [C, P]
     first = 0
     for result, piece in zip(results, (1, 2, 3, 4), strict=True):
         chunks = result.routing.shape[3]
-        assert result.routing.shape[4] == (first + chunks if causal else truth.layout.num_video_chunks)
+        assert chunks == backbone.plan(story).shots[piece - 1].parts
+        assert result.routing.shape[4] == (first + chunks if causal else parts.shape[1])
         for step in range(2):
             for layer in range(TINY.layers):
-                links = truth.links[piece, step * 100 + layer][:, first : first + chunks]
+                links = (parts.T @ truth.links[piece, step * 100 + layer] @ parts)[:, first : first + chunks]
                 assert not links[..., result.routing.shape[4] :].any()
                 got = torch.from_numpy(result.routing[step, layer].astype(np.float32))
                 assert torch.equal(got, links[..., : result.routing.shape[4]])
         assert result.sparsity == pytest.approx(truth.sparsity(piece), abs=1e-12)
         first += chunks
-    assert first == truth.layout.num_video_chunks
+    assert first == parts.shape[1]
+
+
+def one_hot_parts(layout: TokenLayout, chunk_tokens: int | str) -> torch.Tensor:
+    """[C, P] which part of the story each video chunk counts for: itself, or where chunks are no longer than a frame of
+    eight tokens the frame that it begins in."""
+    video = [(a, c) for c, a in enumerate(layout.chunk_bounds[:-1].tolist()) if not layout.chunk_is_text[c]]
+    fine = chunk_tokens == "frame" or int(chunk_tokens) <= TINY.tokens_per_frame
+    names = [(int(layout.shot_ids[a]), int(layout.frame_ids[a])) if fine else (c, 0) for a, c in video]
+    order = list(dict.fromkeys(names))
+    return torch.nn.functional.one_hot(torch.tensor([order.index(name) for name in names])).float()
 
 
 # Pieces, continuation, guidance.

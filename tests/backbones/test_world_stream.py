@@ -152,7 +152,7 @@ def test_costs(model: PocketDiT, stories: StoryBatch) -> None:
     assert second - first == third - second > 0, "every finished shot keeps as much"
     size, tokens = SMALL, SMALL.tokens_per_frame + SMALL.caption_tokens
     pairs = 2 * size.layers * size.width
-    descriptors = size.layers * size.width * 2  # a caption and a latent frame
+    descriptors = size.layers * size.width * (1 + size.tokens_per_frame // 24)  # a caption and quarters of a frame
     assert second - first == 4 * (pairs * tokens + descriptors)
     assert [c.read_bytes for c in costs] == [0, *(n * (second - first) for n in (1, 2, 3))]
     flat = stream(model, stories, FIRST, outer_top_m=1).costs

@@ -133,7 +133,7 @@ def test_a_lead_must_hold_for_people_and_places(scripts: tuple[ModuleType, Modul
     assert table.count("| **not met** |") == 1
 
 
-RESULTS = ROOT / "benchmarks" / "results" / "memory-0.5"
+RESULTS = ROOT / "benchmarks" / "results" / "memory-0.5-quarters"
 
 
 def test_the_page_shows_the_results_that_are_kept(scripts: tuple[ModuleType, ModuleType]) -> None:
@@ -145,22 +145,22 @@ def test_patterns_with_arms_missing(scripts: tuple[ModuleType, ModuleType], tmp_
     folder = tmp_path / "patterns"
     folder.mkdir()
     assert scripts[1].read_cases(tmp_path) == {}
-    for name in ("moc", "random", "moc-top_k=10"):
+    for name in ("moc", "random", "moc-top_k=40"):
         for kind in ("json", "csv.gz"):
             shutil.copyfile(RESULTS / "patterns" / f"{name}.{kind}", folder / f"{name}.{kind}")
     told = json.loads((RESULTS / "patterns" / "compare.json").read_text())
-    told["arms"] = [arm for arm in told["arms"] if arm["label"] in ("moc", "random", "moc:top_k=10")]
+    told["arms"] = [arm for arm in told["arms"] if arm["label"] in ("moc", "random", "moc:top_k=40")]
     (folder / "compare.json").write_text(json.dumps(told))
     cases = scripts[1].read_cases(tmp_path)
-    assert set(cases["patterns"]["leads"]) == {"k5"}, "one arm alone is no pair"
+    assert set(cases["patterns"]["leads"]) == {"k20"}, "one arm alone is no pair"
     one, other = (next(a["values"] for a in told["arms"] if a["label"] == name) for name in ("moc", "random"))
     for owner, whose in (("character", "people"), ("place", "places")):
-        lead = cases["patterns"]["leads"]["k5"][owner]
+        lead = cases["patterns"]["leads"]["k20"][owner]
         assert lead["value"] == pytest.approx(one[f"recall_{whose}"] - other[f"recall_{whose}"])
         assert lead["low"] < lead["value"] < lead["high"]
     text = scripts[1].patterns(cases)
-    assert "| `moc:top_k=10` | 73.6% (70.5 to 76.5) | 15.7% |" in text
-    assert "- k = 5: routes recall characters +22.0 points" in text
+    assert "| `moc:top_k=40` | 78.0% (74.9 to 80.9) | 15.6% |" in text
+    assert "- k = 20: routes recall characters +28.7 points" in text
     made = scripts[1].plots(cases, tmp_path)
     assert [path.name for path in made] == ["memory_patterns.webp"]
     assert made[0].read_bytes()[8:12] == b"WEBP"

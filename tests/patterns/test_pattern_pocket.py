@@ -33,7 +33,7 @@ def test_streams_and_goes_on_from_kept_shots(backbone: PocketBackbone, name: str
     (alone,) = render(backbone, story, [4], {r.number: r.latents for r in results[:3]})
     assert_same(alone, results[3])
     for result, shot in zip(results, backbone.plan(story).shots, strict=True):
-        assert result.routing.shape[3] == shot.chunks
+        assert result.routing.shape[3] == shot.parts
         assert bool(result.routing.any()) == (name != "local" and shot.number > 1)
         assert 0 < result.sparsity < 1
     assert not results[1].routing[..., 2:].any(), "to itself"
@@ -70,7 +70,7 @@ def test_streams_of_a_batch_and_with_an_outer_loop() -> None:
     generator = torch.Generator().manual_seed(3)
     model = tiny_model()
     for name in CAUSAL:
-        config = MoCConfig.preset("pocket").replace(pattern=name, top_k=2, outer_top_m=1)
+        config = MoCConfig.preset("pocket").replace(pattern=name, chunk_tokens="frame", top_k=2, outer_top_m=1)
         memory = Memory(model, config, [2, 2, 2], random_text(2, TINY.global_tokens, generator))
         for number in (1, 2):
             shot = memory.shot(number, random_text(2, TINY.caption_tokens, generator))

@@ -68,7 +68,7 @@ def test_laid_twice_is_what_streaming_gives(monkeypatch: pytest.MonkeyPatch, nam
     made = _predict(model, config, stage, piece)
     streamed = {}
     for pattern in {name, "local"}:
-        moc = MoCConfig.preset("pocket").replace(pattern=pattern, top_k=2)
+        moc = MoCConfig.preset("pocket").replace(pattern=pattern, chunk_tokens=stage.chunk_tokens, top_k=2)
         memory = Memory(model, moc, [2] * SHOTS, piece.global_tokens)
         for i in range(SHOTS):
             shot = memory.shot(i + 1, piece.captions[:, SHOTS - 1 + i])

@@ -11,7 +11,7 @@ import math
 import re
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
 from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
@@ -103,6 +103,11 @@ def alone(config: MoCConfig) -> MoCConfig:
     return config.replace(pattern="local", text_links="own", outer_top_m=None)
 
 
+def counted_by(config: MoCConfig, tokens_per_frame: int) -> Literal["chunk", "frame"]:
+    """What routes are counted by: chunks, or latent frames where chunks are cut finer than those."""
+    return "frame" if config.chunk_tokens == "frame" or config.chunk_tokens <= tokens_per_frame else "chunk"
+
+
 def guided_steps(story: Storyboard, size: PocketConfig) -> int:
     """How many of a story's denoising steps are guided, and so take two passes."""
     if guidance_of(story, size) == 1.0:
@@ -171,6 +176,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
     steps, guided = story.sampling.steps or STEPS, guided_steps(story, size)
     streamed = story.sampling.mode == "stream"
     captions = len(pieces) if config.text_links == "all" else 1
+    by = counted_by(config, size.tokens_per_frame)
     before, plans = Amount(), []
     for shot in story.shots:
         mine = by_shot[shot.number]
@@ -193,6 +199,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
                 tokens=own.tokens,
                 text_tokens=size.caption_tokens * len(mine),
                 chunks=own.chunks,
+                parts=latent_frames(shot, size) if by == "frame" else own.chunks,
                 seconds=frames / size.fps,
                 requested_seconds=shot.duration,
                 flops=flops,

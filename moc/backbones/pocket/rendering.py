@@ -27,6 +27,7 @@ from moc.backbones.pocket.planning import (
     Piece,
     alone,
     attention_of,
+    counted_by,
     cut_into_pieces,
     guidance_of,
     pieces_by_shot,
@@ -45,9 +46,11 @@ if TYPE_CHECKING:
 
 
 class RouteCounts:
-    """Routed links of one shot, counted from its video chunks to other video chunks, per step, layer and head.
+    """Routed links of one shot, counted from its parts to other parts of the story, per step, layer and head.
 
-    The other chunks are all so far, those of the shot included; all of the story where attention is not causal.
+    A part is a video chunk, or a latent frame where chunks are cut finer than that: a table of chunk by chunk would
+    grow with the square of their number, and a person looks for frames. The other parts are all so far, those of the
+    shot included; all of the story where attention is not causal.
     """
 
     def __init__(
@@ -57,16 +60,14 @@ class RouteCounts:
         self.layout = layout
         self.config = config
         self.pieces = list(pieces)
-        video = (~layout.chunk_is_text).cumsum(0).tolist()  # rank among video chunks, plus one
-        self.rank = torch.tensor(video) - 1
+        self.rank = _parts(layout, config)
         starts = [layout.video_chunks(p) for p in pieces]
         self.first = int(self.rank[starts[0][0]])
         self.last = int(self.rank[starts[-1][1] - 1]) + 1
-        self.width = self.last if config.causal else layout.num_video_chunks
+        self.width = self.last if config.causal else int(self.rank[-1]) + 1
         self.counts = torch.zeros(steps, layers, heads, self.last - self.first, self.width, dtype=torch.int64)
-        self.always = 0  # pairs that are attended whatever is chosen
+        self.always = self.routed = 0  # pairs that are attended whatever is chosen, and by choice
         self.fixed = torch.zeros(self.counts.shape[-2:], dtype=torch.int64)  # links that the layout decides, per head
-        self.lengths = layout.chunk_bounds.diff()[~layout.chunk_is_text]
         self.step = 0
         videos = [layout.video_range(p) for p in pieces]
         begin = np.cumsum([0, *(stop - start for start, stop in videos)]).tolist()
@@ -86,18 +87,18 @@ class RouteCounts:
         kept = (ours >= self.first) & (ours < self.last)
         seen = to < self.width
         block = counts[:, inside][:, kept][:, :, columns[seen]]
-        target = self.counts[self.step, layer]
-        place = (ours[kept] - self.first)[:, None], to[seen][None, :]
-        target[:, *place] += block
+        place = ours[kept] - self.first, to[seen]
+        _add_block(self.counts[self.step, layer], place, block)
+        self.routed += int((block.sum(dim=(0, 1)) * part.chunk_bounds.diff().cpu()[columns[seen]]).sum())
         if self.step == layer == 0:
             self.always += mandatory(part, self.config, rows, routing.indices.device).pairs
             fixed = fixed_counts(part, self.config, rows)
             if fixed is not None:
-                self.fixed[place] = fixed[inside][kept][:, columns[seen]]
+                _add_block(self.fixed[None], place, fixed[None, inside][:, kept][:, :, columns[seen]])
         self._add_tokens(routing, part, self.rank[origin], rows)
 
     def _add_tokens(self, routing: Routing, part: TokenLayout, ranks: Tensor, rows: tuple[int, int]) -> None:
-        """Count what each video token chose; `ranks`: [C] place of each chunk of `part` among the video chunks."""
+        """Count what each video token chose; `ranks`: [C] number of the part of the story that each chunk is in."""
         chosen = routing.indices[0].cpu().long()[:, ~part.is_text.cpu()[rows[0] : rows[1]]]  # [H, V, W]
         token = torch.arange(chosen.shape[1])[None, :, None] + self.offset[int(part.shot_ids[rows[0]])]
         cell = (token * self.width + ranks[chosen.clamp(min=0)])[chosen >= 0]
@@ -108,19 +109,37 @@ class RouteCounts:
         return (self.counts + self.fixed).to(torch.uint32).numpy()
 
     def choices(self, size: PocketConfig, n: int = 8) -> np.ndarray:
-        """What each token chose most, as `ShotResult.choices`; equal counts in order of chunks."""
+        """What each token chose most, as `ShotResult.choices`; equal counts in order of parts."""
         counts = self.by_token.numpy()
-        chunks = np.argsort(-counts, axis=1, kind="stable")[:, :n]
-        pairs = np.stack([chunks, np.take_along_axis(counts, chunks, axis=1)], axis=-1).astype(np.uint32)
-        return pairs.reshape(-1, *size.grid, *pairs.shape[1:])
+        parts = np.argsort(-counts, axis=1, kind="stable")[:, :n]
+        pairs = np.stack([parts, np.take_along_axis(counts, parts, axis=1)], axis=-1).astype(np.uint32)
+        rows, columns = size.grid  # tokens run down the columns
+        return np.ascontiguousarray(pairs.reshape(-1, columns, rows, *pairs.shape[1:]).swapaxes(1, 2))
 
     def sparsity(self) -> float:
         """1 - attended pairs / (rows x L), mean over steps, layers and heads; captions are rows like any other."""
         steps, layers, heads = self.counts.shape[:3]
-        lengths = self.lengths[: self.width]
-        routed = int((self.counts.sum(dim=(0, 1, 2, 3)) * lengths).sum()) / (steps * layers * heads)
+        routed = self.routed / (steps * layers * heads)
         start, stop = self.layout.token_range(self.pieces[0])[0], self.layout.token_range(self.pieces[-1])[1]
         return 1 - (self.always + routed) / ((stop - start) * self.layout.length)
+
+
+def _parts(layout: TokenLayout, config: MoCConfig) -> Tensor:
+    """[C] of each chunk, the number of the part of the story's video that it is or lies in (see `RouteCounts`)."""
+    video = ~layout.chunk_is_text
+    if counted_by(config, layout.shots[0].tokens_per_frame) == "frame":
+        begin = layout.chunk_bounds[:-1]
+        frame = torch.stack([layout.chunk_shot, layout.frame_ids[begin]])
+        new = torch.ones_like(video)
+        new[1:] = (frame[:, 1:] != frame[:, :-1]).any(0)
+        video = video & new
+    return video.cumsum(0) - 1
+
+
+def _add_block(into_HRC: Tensor, place: tuple[Tensor, Tensor], block_HQC: Tensor) -> None:
+    """Adds counts to the rows and columns that `place` names, of which several may be one."""
+    wide = block_HQC.new_zeros(*block_HQC.shape[:2], into_HRC.shape[2]).index_add_(2, place[1], block_HQC)
+    into_HRC.index_add_(1, place[0], wide.to(into_HRC.dtype))
 
 
 def _seed(shot: Shot, seed: int) -> int:
