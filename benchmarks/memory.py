@@ -38,7 +38,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--shots", type=positive, default=8, help="a story (default: 8)")
     found.add_argument("--latent-frames", type=positive, default=16, help="a shot; 16 are 8 s (default: 16)")
     found.add_argument("--top-k", type=int, help="chunks that a token picks; 0 for no routes")
-    found.add_argument("--chunk-tokens", help="tokens of a chunk, or frame (default: the preset's)")
+    found.add_argument("--chunk-tokens", type=chunk, help="tokens of a chunk, or frame (default: the preset's)")
     found.add_argument("--outer-top-m", type=int, help="earlier shots that stay in play (default: all)")
     found.add_argument("--random-routes", action="store_true", help="short for --pattern random")
     found.add_argument("--pattern", help="attention pattern (default: moc)")
@@ -64,6 +64,11 @@ def positive(text: str) -> int:
     return number
 
 
+def chunk(text: str) -> int | str:
+    """A whole number from 1 on, or "frame"."""
+    return text if text == "frame" else positive(text)
+
+
 def experiment_of(args: argparse.Namespace) -> Experiment:
     """What the options ask for.
 
@@ -74,7 +79,7 @@ def experiment_of(args: argparse.Namespace) -> Experiment:
         raise ValueError(f"--random-routes is --pattern random and can't go with --pattern {args.pattern}")
     changes = {
         "top_k": args.top_k, "outer_top_m": args.outer_top_m,
-        "chunk_tokens": int(chunk) if (chunk := args.chunk_tokens or "").isdecimal() else chunk or None,
+        "chunk_tokens": args.chunk_tokens,
         "pattern": "random" if args.random_routes else args.pattern,
     }  # fmt: skip
     config = MoCConfig.preset("pocket").replace(**{name: x for name, x in changes.items() if x is not None})

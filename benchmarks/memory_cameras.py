@@ -3,9 +3,9 @@
     python benchmarks/memory_cameras.py benchmarks/results/memory-0.5/planted.csv.gz \\
         benchmarks/results/memory-0.5-quarters/planted.csv.gz
 
-Reads what `memory.py --save` or `memory_runs.py` kept of planted stories, where a first look is the truth itself, so that
-what is told apart is how it is read and not how it was drawn. In wide and panning shots figures are small, in panning ones
-they move through the picture besides.
+Reads what `memory.py --save` or `memory_runs.py` kept of planted stories, where a first look is the truth itself, so
+that what is told apart is how it is read and not how it was drawn. In wide and panning shots figures are small, in
+panning ones they move through the picture besides.
 """
 
 from __future__ import annotations

@@ -148,7 +148,7 @@ _PRESETS: dict[str, MoCConfig] = {
     # App. H: one latent frame (1,560 tokens at 480x832) and three others; that causality is off is our reading.
     # Text reaches Wan through cross-attention, so its stream holds none and `text_links` has nothing to link.
     "wan": MoCConfig(chunk_tokens="frame", top_k=3, intra="chunk", causal=False, text_links="all", **_OUR_DROPS),
-    # Ours: the built-in model; "own" text links keep a shot independent of later ones, so that it can stream. Its tokens
-    # run down the columns of a frame, so that 24 of them are a quarter of it, as high as the picture.
+    # Ours: the built-in model; "own" text links keep a shot independent of later ones, so that it can stream. Its
+    # tokens run down the columns of a frame, so that 24 of them are a quarter of it, as high as the picture.
     "pocket": MoCConfig(chunk_tokens=24, top_k=20, intra="shot", causal=True, text_links="own", **_OUR_DROPS),
 }

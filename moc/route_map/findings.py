@@ -211,8 +211,8 @@ def _chunk_sentences(report: Report) -> list[str]:
         said.append(f"{len(report.dead)} {noun} never chosen ({where}{more}).")
     for chunk in report.hubs[:3]:
         said.append(
-            f"{unit.capitalize()} {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen {chunk.factor:.1f} times as "
-            "often as evenly spread routes would."
+            f"{unit.capitalize()} {chunk.within} of shot {shots[chunk.shot].title} is a hub: chosen "
+            f"{chunk.factor:.1f} times as often as evenly spread routes would."
         )
     if len(report.hubs) > 3:
         said.append(f"{len(report.hubs) - 3} more {unit}s are chosen at least {HUB:g} times as often as that.")

@@ -71,9 +71,10 @@ def page_data(report: Report) -> dict[str, Any]:
             entry |= _choices(route_map, i)
         shots.append(entry)
     chunks = np.sqrt(shares(report.counts_CC)) * 255
+    parts = f"{route_map.num_chunks} {route_map.unit}s"
     return {
         "title": route_map.title or "Route map",
-        "about": f"{len(shots)} shots, {route_map.num_chunks} {route_map.unit}s, {steps} steps, {layers} layers, {heads} heads",
+        "about": f"{len(shots)} shots, {parts}, {steps} steps, {layers} layers, {heads} heads",
         "unit": route_map.unit,
         "shots": shots,
         "dims": cube.shape[:3],

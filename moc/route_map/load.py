@@ -60,8 +60,8 @@ ALL = Selection()
 class RouteMap:
     """Routed links of a story of S shots and C video chunks, counted.
 
-    Where a model cuts chunks finer than latent frames, its runs count by frame (`ShotPlan.parts`), and so "chunk" stands
-    for one here: see `unit`.
+    Where a model cuts chunks finer than latent frames, its runs count by frame (`ShotPlan.parts`), and so "chunk"
+    stands for one here: see `unit`.
 
     Attributes:
         shots: in story order.

@@ -226,8 +226,9 @@ def make_piece(
 def chunks_of_lessons(latent_frames: int, model: PocketConfig) -> int:
     """Chunks of the `pocket` preset in a shot; latent frames where those don't divide into such chunks."""
     chunk = MoCConfig.preset("pocket").chunk_tokens
-    even = chunk != "frame" and model.tokens_per_frame % chunk == 0
-    return latent_frames * (model.tokens_per_frame // chunk if even else 1)
+    if chunk == "frame" or model.tokens_per_frame % chunk:
+        return latent_frames
+    return latent_frames * model.tokens_per_frame // chunk
 
 
 class RoutedAttention:

@@ -63,7 +63,7 @@ def shot_data(number: int, duration: float = 1.0, **more: Any) -> dict[str, Any]
 def story_of(shots: Sequence[Mapping[str, Any]] | int = 3, **shared: Any) -> Storyboard:
     """A story; `shared` replaces or adds top-level keys. Shots are a second long unless given.
 
-    Chunks are latent frames unless `attention` says otherwise: those of the preset are longer than a shot of tiny frames.
+    Chunks are latent frames unless `attention` says otherwise: those of the preset are longer than a tiny shot.
     """
     asked = shared.pop("attention", {})
     chunks = {} if "preset" in asked else {"chunk_tokens": "frame", "top_k": 5}

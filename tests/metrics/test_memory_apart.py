@@ -29,6 +29,26 @@ def test_the_table_in_the_docs(script: ModuleType) -> None:
         assert line in page
 
 
+def test_the_table_of_chunks_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(RESULTS / name) for name in ("memory-0.5-quarters", "memory-0.5")]
+    cases = "planted,k40:k10,free,k20_random:k5_random,no_routes,shots24"
+    script.main([*folders, "--any-attention", "--cases", cases])
+    table = capsys.readouterr().out.strip()
+    assert len(table.splitlines()) == 2 + 6
+    assert table in (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="planted was measured in two ways"):
+        script.main([*folders, "--cases", "planted"])
+
+
+def test_the_longer_training_in_the_docs(script: ModuleType) -> None:
+    (row,) = script.apart(RESULTS / "pocket-0.5-longer", RESULTS / "chunks", ["true_weights_planted:c24"])[1:]
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    for said, whose in ((row[2], "people"), (row[4], "places")):
+        value, rest = said.split(" points (")
+        low, high = rest.rstrip(")").split(" to ")
+        assert f"{value} points of {whose}, {low} to {high}" in page or f"{value} of {whose}, {low} to {high}" in page
+
+
 def test_nothing_is_apart_from_itself(script: ModuleType, tmp_path: Path) -> None:
     for end in ("json", "csv.gz"):
         shutil.copy(RESULTS / "foreseen" / f"k10.{end}", tmp_path)

@@ -142,6 +142,10 @@ def test_script_settings(script: ModuleType) -> None:
     pocket = MoCConfig.preset("pocket")
     assert config() == pocket
     assert config("--top-k", "0", "--outer-top-m", "3") == pocket.replace(top_k=0, outer_top_m=3)
+    assert config("--chunk-tokens", "48") == pocket.replace(chunk_tokens=48)
+    assert config("--chunk-tokens", "frame") == pocket.replace(chunk_tokens="frame")
+    with pytest.raises(SystemExit):
+        config("--chunk-tokens", "many")
     assert config("--random-routes") == config("--pattern", "random") == pocket.replace(pattern="random")
     with pytest.raises(ValueError, match="--random-routes is --pattern random"):
         config("--random-routes", "--pattern", "dense")

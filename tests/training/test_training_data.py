@@ -16,12 +16,14 @@ from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.planning import alone
 from moc.backbones.pocket.stream import Memory
 from moc.config import MoCConfig
+from moc.layout import Shot, TokenLayout
 from moc.routing import candidates_of, route
 from moc.training.config import Stage, TrainConfig, parse
 from moc.training.data import (
     MAX_TRAINED_SHOT,
     Piece,
     RoutedAttention,
+    chunks_of_lessons,
     draw_timesteps,
     make_piece,
     pixel_weights,
@@ -250,3 +252,12 @@ def test_shot_numbers_stay_below_the_longest_stream() -> None:
     assert max(last) <= MAX_TRAINED_SHOT + 1e-2
     assert max(last) > 0.8 * MAX_TRAINED_SHOT
     assert all(abs(n - round(n)) < 1e-2 for n in numbers)
+
+
+def test_lessons_take_the_presets_chunks() -> None:
+    """Runs of as many tokens as the preset's chunks, as a layout has them; frames where those don't divide."""
+    shot = Shot(text=MODEL.caption_tokens, frames=3, tokens_per_frame=MODEL.tokens_per_frame)
+    layout = TokenLayout.from_shots(shots=[shot], chunk_tokens=MoCConfig.preset("pocket").chunk_tokens)
+    assert chunks_of_lessons(3, MODEL) == layout.num_video_chunks == 12
+    assert set(layout.chunk_bounds.diff()[~layout.chunk_is_text].tolist()) == {24}
+    assert chunks_of_lessons(3, SIZE) == 3
