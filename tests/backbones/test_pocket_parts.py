@@ -18,7 +18,7 @@ from moc.backbones.pocket import weights
 from moc.backbones.pocket.config import MAX_TRAINED_SHOT, PocketConfig
 from moc.backbones.pocket.model import PocketDiT, per_token, timestep_features
 from moc.backbones.pocket.noise import SCALES, WHITE, Component, draw_noise, shot_generator
-from moc.backbones.pocket.patches import patchify, unpatchify
+from moc.backbones.pocket.patches import by_columns, by_rows, patchify, unpatchify
 from moc.backbones.pocket.positions import (
     move,
     nearer,
@@ -90,6 +90,18 @@ def test_patches_stand_in_order_of_frame_column_and_row() -> None:
     token, value = (int(x) for x in tokens.nonzero()[0])
     assert token == 1 * 6 + 2 * 2 + 1
     assert value == ((1 * 3 + 1) * 8 + 4) * 8 + 1  # (frame 1 of the two, green, row 4, column 1)
+
+
+def test_latents_keep_the_order_of_before() -> None:
+    """A run keeps patches row by row, as it did before the network's tokens ran down the columns."""
+    config = PocketConfig(patch_frames=2, patch_size=8, picture_width=24, picture_height=16)
+    frames = torch.randn(4, 3, 16, 24)
+    tokens = patchify(frames, config)
+    kept = by_rows(tokens, config)
+    patch = frames[2:4, :, 8:16, 16:24]  # latent frame 1, row 1, column 2
+    assert torch.equal(kept[1 * 6 + 1 * 3 + 2], patch.flatten())
+    assert torch.equal(by_columns(kept, config), tokens)
+    assert torch.equal(by_rows(tokens.expand(2, -1, -1), config)[1], kept)
 
 
 # Noise.

@@ -67,7 +67,7 @@ def test_shapes_and_ranges(backbone: PocketBackbone) -> None:
 def test_frames_show_the_latents() -> None:
     model = tiny_model()
     video = torch.randint(0, 256, (8, 3, TINY.picture_height, TINY.picture_width), dtype=torch.uint8)
-    latents = (patchify(video, TINY).float() / 127.5 - 1).half().numpy()
+    latents = rendering.to_latents(patchify(video, TINY).float() / 127.5 - 1, model)
     frames = rendering.to_frames(latents, model)
     # float16 holds a value near one to 1/2048, less than half a step of 1/127.5
     assert (frames == video.permute(0, 2, 3, 1).numpy()).all()

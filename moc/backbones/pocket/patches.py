@@ -29,6 +29,19 @@ def patchify(frames: Tensor, config: PocketConfig) -> Tensor:
     return x.reshape(*lead, (count // pf) * (height // p) * (width // p), pf * channels * p * p)
 
 
+def by_rows(tokens: Tensor, config: PocketConfig) -> Tensor:
+    """Tokens `[..., n, values]` with those of each latent frame in rows: the order of the latents that runs keep, which
+    is older than that of the network."""
+    rows, columns = config.grid
+    return tokens.unflatten(-2, (-1, columns, rows)).transpose(-3, -2).flatten(-4, -2)
+
+
+def by_columns(tokens: Tensor, config: PocketConfig) -> Tensor:
+    """Inverse of `by_rows`."""
+    rows, columns = config.grid
+    return tokens.unflatten(-2, (-1, rows, columns)).transpose(-3, -2).flatten(-4, -2)
+
+
 def unpatchify(tokens: Tensor, config: PocketConfig) -> Tensor:
     """Inverse of `patchify`: `[..., n, values]` to `[..., F, 3, H, W]`."""
     lead = tokens.shape[:-2]

@@ -1,7 +1,7 @@
 """Rendering a storyboard with the pocket model: shot after shot from kept keys, or all shots at once.
 
-Latents are clean patches in float16; what later shots read is always the rounded copy, so a shot rendered from a
-folder's latents is the same, bit for bit, as one rendered in the same go as its past.
+Latents are clean patches in float16, frame by frame and row by row; what later shots read is always the rounded copy,
+so a shot rendered from a folder's latents is the same, bit for bit, as one rendered in the same go as its past.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from moc.backbones.base import OnStep, ShotResult
 from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.noise import draw_noise, shot_generator
-from moc.backbones.pocket.patches import unpatchify
+from moc.backbones.pocket.patches import by_columns, by_rows, unpatchify
 from moc.backbones.pocket.planning import (
     STEPS,
     Piece,
@@ -164,9 +164,19 @@ def no_text(tokens: Tensor) -> Tensor:
     return torch.zeros_like(tokens)
 
 
+def to_latents(clean: Tensor, model: PocketDiT) -> np.ndarray:
+    """Latents, float16 `[n, patch_values]`, from the network's clean tokens `[n, patch_values]`."""
+    return by_rows(clean.clamp(-1, 1).to(torch.float16), model.config).cpu().numpy()
+
+
+def to_tokens(latents: np.ndarray, model: PocketDiT) -> Tensor:
+    """The network's tokens, float32 `[n, patch_values]`, from latents."""
+    return by_columns(torch.from_numpy(latents).float(), model.config)
+
+
 def to_frames(latents: np.ndarray, model: PocketDiT) -> np.ndarray:
-    """uint8 frames `[F, H, W, 3]` from float16 patches `[n, patch_values]`."""
-    frames = unpatchify(torch.from_numpy(latents).float(), model.config).add(1).mul(127.5).round().clamp(0, 255)
+    """uint8 frames `[F, H, W, 3]` from latents `[n, patch_values]`."""
+    frames = unpatchify(to_tokens(latents, model), model.config).add(1).mul(127.5).round().clamp(0, 255)
     return frames.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
 
 
@@ -225,7 +235,7 @@ def render_stream(
         return passes
 
     def finish(passes: Sequence[ShotPass], latents: np.ndarray) -> None:
-        passes[0].finish(torch.from_numpy(latents).float()[None].to(global_tokens.device))
+        passes[0].finish(to_tokens(latents, model)[None].to(global_tokens.device))
 
     for shot in story.shots[:last]:
         mine = by_shot[shot.number]
@@ -253,7 +263,7 @@ def render_stream(
                 counts.step = index
                 z = solver.step(index, z, guided.predict(z, grid[index]))
                 on_step(shot.number, position * steps + index + 1, steps * len(mine))
-            made.append(z.clamp(-1, 1)[0].to(torch.float16).cpu().numpy())
+            made.append(to_latents(z[0], model))
             if piece.index < len(pieces) and (shot.number < last or position < len(mine) - 1):
                 finish(passes, made[-1])
         latents = np.concatenate(made)
@@ -330,7 +340,7 @@ def render_joint(
     seconds = (time.monotonic() - began) / len(story.shots)
     for number in shots:
         mine = by_shot[number]
-        latents = np.concatenate([z[p.index - 1].clamp(-1, 1)[0].to(torch.float16).cpu().numpy() for p in mine])
+        latents = np.concatenate([to_latents(z[p.index - 1][0], model) for p in mine])
         yield ShotResult(
             number=number,
             frames=to_frames(latents, model),
