@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import strategies as st
 from route_cases import route_map, routings
 
 from moc.errors import InputError
-from moc.route_map import RouteMap, Selection, analyse, forgotten_names
+from moc.route_map import RouteMap, Selection, analyse, forgotten_names, load
 from moc.route_map.counts import HUB, NEAR, dead_chunks, distances, even_counts, head_entropy, hubs, usual_counts
 
 QUICK = settings(max_examples=40, deadline=None)
@@ -99,6 +101,23 @@ def test_a_planted_hub_and_a_planted_dead_chunk() -> None:
     said = " ".join(report.sentences())
     assert "1 chunk was never chosen (shot 2 (s2): 2)" in said
     assert "Chunk 2 of shot 1 (s1) is a hub" in said
+    by_frame = " ".join(analyse(replace(found, unit="latent frame")).sentences())
+    assert "1 latent frame was never chosen (shot 2 (s2): 2)" in by_frame
+    assert "Latent frame 2 of shot 1 (s1) is a hub" in by_frame
+
+
+@pytest.mark.parametrize(("frames", "unit"), [(3, "latent frame"), (2, "chunk"), (None, "chunk")])
+def test_what_a_run_counts_by_is_told_by_its_choices(tmp_path: Path, frames: int | None, unit: str) -> None:
+    """Counts of three parts a shot: of three latent frames, or of chunks that are no frames."""
+    counts = np.ones((1, 1, 1, 3, 3), np.uint32)
+    arrays: dict[str, np.ndarray] = {
+        "shot_numbers": np.array([1]), "shot_ids": np.array(["one"]), "chunk_shot": np.array([1, 1, 1]),
+        "axes": np.array(["layer", "head", "query part", "key part"]), "steps_01": counts,
+    }  # fmt: skip
+    if frames is not None:
+        arrays["choices_01"] = np.zeros((frames, 2, 2, 8, 2), np.uint32)
+    np.savez(tmp_path / "routing.npz", **arrays)  # type: ignore[arg-type]
+    assert load(tmp_path / "routing.npz").unit == unit
 
 
 def test_entropy() -> None:
