@@ -1,8 +1,10 @@
-"""Recall under one set of results minus that under another, story by story, where both kept the readings of a case.
+"""Recall and what captions name under one set of results minus those under another, story by story, where both kept
+the readings of a case.
 
     python benchmarks/memory_apart.py benchmarks/results/foreseen benchmarks/results/memory-0.5
 
-Folders are those of `memory_runs.py`; their stories must be the same.
+Folders are those of `memory_runs.py`; their stories must be the same. `--from-story` leaves out those before, which a
+setting may have been chosen on.
 """
 
 from __future__ import annotations
@@ -12,13 +14,25 @@ import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from memory_patterns import points
 from memory_runs import CASES, readings_of
 from memory_tables import markdown, percent
 
-from moc.metrics.memory import OPEN, estimate_dict, recall_difference
+from moc.metrics.memory import (
+    DRAWS,
+    OPEN,
+    estimate,
+    estimate_dict,
+    mean_recall,
+    pairs,
+    recall_difference,
+    resamples,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SAME = ("table", "stories", "shots", "latent_frames", "seed", "split", "named", "config", "steps", "guidance")
 """Settings of a case that must agree for its stories to be held against each other."""
@@ -26,39 +40,70 @@ OF_BEFORE = ("k10",)
 """Cases that `memory_runs.py` measured once, when a chunk was a whole frame."""
 
 
-def apart(one: Path, other: Path, cases: Sequence[str] = (), *, any_attention: bool = False) -> list[list[str]]:
+def apart(
+    one: Path, other: Path, cases: Sequence[str] = (), *, any_attention: bool = False, first: int = 0
+) -> list[list[str]]:
     """Rows of a table, the heading first: recall in `one`, and what it has more than `other`, with 95 % intervals.
 
     Args:
         cases: to hold against each other, `NAME`, or `NAME:OTHER` where the other folder's has another name; those that
             both folders have when there are none.
         any_attention: whether a case may have been measured under two settings of attention.
+        first: the first story that counts.
 
     Raises:
-        ValueError: no case has readings in both folders, or one was measured in two ways.
+        ValueError: no case has readings in both folders, one that is asked for is missing, or it was measured in two
+            ways.
     """
     import pandas as pd
 
-    rows = [["case", "people", "apart", "places", "apart"]]
+    rows = [["case", "people", "apart", "places", "apart", "named right", "apart", "never combined", "apart"]]
     same = [key for key in SAME if not (any_attention and key == "config")]
     for case in cases or [*CASES, *OF_BEFORE]:
         name, _, there = case.partition(":")
         places = [one / f"{name}.json", other / f"{there or name}.json"]
-        if not all(place.is_file() and readings_of(place).is_file() for place in places):
+        missing = [place for place in places if not (place.is_file() and readings_of(place).is_file())]
+        if missing and cases:
+            raise ValueError(f"{case}: {missing[0]} or its readings are missing")
+        if missing:
             continue
         told: list[dict[str, Any]] = [json.loads(place.read_text(encoding="utf-8")) for place in places]
         asked = [{key: x["experiment"].get(key) for key in same} for x in told]
         if asked[0] != asked[1]:
             raise ValueError(f"{name} was measured in two ways: {places[0]} and {places[1]}")
         looks = [pd.read_csv(readings_of(place)) for place in places]
+        looks = [x[x["story"] >= first].assign(story=x["story"] - first) for x in looks]
+        stories = told[0]["stories"] - first
+        if stories < 1:
+            raise ValueError(f"{case} has {told[0]['stories']} stories, none from number {first} on")
         row = [case]
-        for owner, names in OPEN.items():
-            found = estimate_dict(recall_difference(*looks, told[0]["table"], names, stories=told[0]["stories"]))
-            row += [percent(told[0]["means"][owner]["recall"]), points(found)]
+        for names in OPEN.values():
+            found = estimate_dict(recall_difference(*looks, told[0]["table"], names, stories=stories))
+            once = resamples(stories, draws=0)
+            value = mean_recall(pairs(looks[0], told[0]["table"]), names, stories=stories, weights=once)
+            row += [percent(float(value[0])), points(found)]
+        for apart_in_training in (False, True):
+            right, found = named(*looks, stories, apart_in_training)
+            row += [percent(right), points(found)]
         rows.append(row)
     if len(rows) == 1:
         raise ValueError(f"no case has readings in both {one} and {other}")
     return rows
+
+
+def named(
+    rows: pd.DataFrame, other: pd.DataFrame, stories: int, heldout: bool
+) -> tuple[float, dict[str, float | None]]:
+    """Share of what captions name that the model drew as they say, in `rows`, and what that is more than in `other`; of
+    all, or of combinations alone that training never showed."""
+    weights, shares = resamples(stories, draws=DRAWS, seed=0), []
+    for one in (rows, other):
+        asked = one[one["named"] & ~one["planted"]]
+        asked = asked[asked["heldout"]] if heldout else asked
+        right = (asked["read"] == asked["truth"]).groupby(asked["story"]).agg(["sum", "size"])
+        right = right.reindex(range(stories), fill_value=0)
+        shares.append((weights @ right["sum"].to_numpy()) / (weights @ right["size"].to_numpy()))
+    return float(shares[0][0]), estimate_dict(estimate(shares[0] - shares[1]))
 
 
 def main(given: Sequence[str] | None = None) -> None:
@@ -67,11 +112,13 @@ def main(given: Sequence[str] | None = None) -> None:
     asked.add_argument("one", type=Path)
     asked.add_argument("other", type=Path)
     asked.add_argument("--cases", default="", metavar="NAME[:OTHER],...", help="(default: all that both have)")
+    asked.add_argument("--from-story", type=int, default=0, metavar="N", help="the first story that counts, from 0")
     asked.add_argument("--any-attention", action="store_true", help="a case may have other settings of attention")
     args = asked.parse_args(given)
     try:
         cases = [case for case in args.cases.split(",") if case]
-        print(markdown(apart(args.one, args.other, cases, any_attention=args.any_attention)))
+        rows = apart(args.one, args.other, cases, any_attention=args.any_attention, first=args.from_story)
+        print(markdown(rows))
     except ValueError as error:
         sys.exit(f"error: {error}")
 

@@ -89,7 +89,8 @@ def looks(
     text, captions = encode_batch(stories)
     positions = stream_positions(size, [(1, latent_frames, 0)]).to(device)
     cos, sin = rotations(positions, rotation_table(size).to(device), torch.zeros(count, device=device))
-    layout, config = story_layout(1, latent_frames, "frame", size), MoCConfig.preset("pocket")
+    config = MoCConfig.preset("pocket")
+    layout = story_layout(1, latent_frames, config.chunk_tokens, size)
 
     def psnr(pictures: Tensor) -> float:
         square = ((pictures - seen).square() * inside).sum() / (3 * inside.sum()).clamp_min(1)

@@ -82,7 +82,7 @@ def chunk_score(
         return q_HQD[..., free] @ keys_HNPD[..., free].mean(2).mT
     if name == "parts":
         high, wide = (2 if grid[0] % 2 == 0 else 1), (3 if grid[1] % 3 == 0 else 1)
-        blocks = logits_HQNP.unflatten(-1, (high, grid[0] // high, wide, grid[1] // wide))
+        blocks = logits_HQNP.unflatten(-1, (wide, grid[1] // wide, high, grid[0] // high))  # tokens run down columns
         return blocks.mean((-3, -1)).flatten(-2).amax(-1)
     if name == "best token":
         return logits_HQNP.amax(-1)

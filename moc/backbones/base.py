@@ -50,8 +50,8 @@ class ShotPlan:
         number, id: 1-based number and id.
         frames: video frames after snapping to latent frames.
         latent_frames, tokens, text_tokens, chunks: of this shot alone; `tokens` counts video tokens.
-        parts: of this shot that `ShotResult.routing` tells apart: its chunks, or its latent frames where chunks are cut
-            finer than those.
+        parts: of this shot that `ShotResult.routing` tells apart: its chunks (as they are where nothing is said), or
+            its latent frames where chunks are no longer than one.
         seconds: `frames / fps`; requested_seconds: what the story asks for.
         flops: expected for the whole sampling of this shot.
     """
@@ -63,10 +63,14 @@ class ShotPlan:
     tokens: int
     text_tokens: int
     chunks: int
-    parts: int
     seconds: float
     requested_seconds: float
     flops: float
+    parts: int = -1
+
+    def __post_init__(self) -> None:
+        if self.parts < 0:
+            object.__setattr__(self, "parts", self.chunks)
 
 
 @dataclass(frozen=True)

@@ -19,6 +19,7 @@ from moc.errors import InputError
 from moc.patterns import PATTERNS
 
 _NAME = re.compile(r"\{([^{}]+)\}")
+_ENOUGH = 16  # shots that tell what a run counts by
 
 
 @dataclass(frozen=True)
@@ -229,13 +230,17 @@ def load(path: Path) -> RouteMap:
         notes=tuple(_notes(manifest)),
         picture=(video["rendered_width"], video["rendered_height"]) if video else None,
         frames=tuple(int(listed[n]["frames"]) for n in numbers) if all(n in listed for n in numbers) else (),
-        unit=_unit(choices(0), int(first.shape[3])),
+        unit=_unit(choices, np.bincount(chunk_shot, minlength=len(numbers)).tolist()),
     )
 
 
-def _unit(choices: np.ndarray | None, parts: int) -> str:
-    """What a shot's counts tell apart, which the choices of its tokens give away: they know its latent frames."""
-    return "latent frame" if choices is not None and len(choices) == parts else "chunk"
+def _unit(choices: Callable[[int], np.ndarray | None], parts: Sequence[int]) -> str:
+    """What counts tell apart, which the choices of tokens give away: they know the latent frames of a shot.
+
+    A shot of another run (`--remember`) chose nothing; of one or two frames a shot may have as many chunks.
+    """
+    told = [(count, len(chosen)) for i, count in enumerate(parts[:_ENOUGH]) if (chosen := choices(i)) is not None]
+    return "latent frame" if told and all(count == frames for count, frames in told) else "chunk"
 
 
 def _manifest(folder: Path) -> Mapping[str, Any] | None:

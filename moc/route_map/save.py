@@ -58,6 +58,7 @@ def as_dict(report: Report) -> dict[str, Any]:
             }
             for f in report.forgotten
         ],
+        "unit": route_map.unit,
         "dead": [_chunk(chunk) for chunk in report.dead],
         "hubs": [_chunk(chunk) for chunk in report.hubs],
         "entropy": [

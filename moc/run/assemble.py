@@ -89,8 +89,8 @@ def write_contact_sheet(folder: RunFolder, states: Mapping[int, ShotState], *, t
 def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
     """Write `routing.npz`: who chose whom, counted. One shot is in memory at a time, however long the story.
 
-    Arrays, for a story of S shots, N layers, H heads and C parts: video chunks, or latent frames where chunks are cut
-    finer than those:
+    Arrays, for a story of S shots, N layers, H heads and C parts: video chunks, or latent frames where chunks are
+    no longer than one:
         counts_NN: uint32 `[N, H, parts of shot NN, parts so far]`, routed links from the query's part (row) to the key
             chunk's (column), over all steps; attention that looks ahead counts to all C parts.
         choices_NN: uint32 `[latent frames, rows, columns, n, 2]`, what each token chose most (see `ShotResult`),

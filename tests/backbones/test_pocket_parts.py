@@ -92,6 +92,19 @@ def test_patches_stand_in_order_of_frame_column_and_row() -> None:
     assert value == ((1 * 3 + 1) * 8 + 4) * 8 + 1  # (frame 1 of the two, green, row 4, column 1)
 
 
+def test_positions_are_where_patches_stand() -> None:
+    """Of one lit patch of a picture that is wider than high, the token's position names its frame, row and column."""
+    config = PocketConfig(patch_frames=2, patch_size=8, picture_width=24, picture_height=16)
+    at = shot_positions(config, 5, 2)[config.caption_tokens :]
+    for frame in range(2):
+        for row in range(2):
+            for column in range(3):
+                picture = torch.zeros(4, 3, 16, 24)
+                picture[2 * frame, 0, 8 * row, 8 * column] = 1
+                (token,) = patchify(picture, config).any(-1).nonzero().flatten().tolist()
+                assert at[token].tolist() == [5, frame, row + 1, column + 1]
+
+
 def test_latents_keep_the_order_of_before() -> None:
     """A run keeps patches row by row, as it did before the network's tokens ran down the columns."""
     config = PocketConfig(patch_frames=2, patch_size=8, picture_width=24, picture_height=16)

@@ -59,7 +59,7 @@ def test_shapes_and_ranges(backbone: PocketBackbone) -> None:
         assert result.latents.shape == (shot.tokens, TINY.patch_values)
         assert np.abs(result.latents).max() <= 1
         assert result.routing.dtype == np.uint32
-        assert result.routing.shape == (2, TINY.layers, TINY.heads, shot.chunks, chunks)
+        assert result.routing.shape == (2, TINY.layers, TINY.heads, shot.parts, chunks)
         assert result.seconds > 0
         assert result.frames.std() > 1
 

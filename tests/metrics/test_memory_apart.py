@@ -24,7 +24,7 @@ def test_the_table_in_the_docs(script: ModuleType) -> None:
     rows = script.apart(RESULTS / "foreseen", RESULTS / "memory-0.5")
     assert [row[0] for row in rows] == ["case", "planted", "free", "k10"]
     page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
-    for _, people, first, places, second in rows[1:]:
+    for _, people, first, places, second, *_ in rows[1:]:
         line = " | ".join([people, first, places, second]).replace(" points", "")
         assert line in page
 
@@ -38,6 +38,12 @@ def test_the_table_of_chunks_in_the_docs(script: ModuleType, capsys: pytest.Capt
     assert table in (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
     with pytest.raises(SystemExit, match="planted was measured in two ways"):
         script.main([*folders, "--cases", "planted"])
+    with pytest.raises(SystemExit, match=r"plantet: .*plantet\.json or its readings are missing"):
+        script.main([*folders, "--any-attention", "--cases", "planted,plantet"])
+    with pytest.raises(SystemExit, match="planted has 256 stories, none from number 256 on"):
+        script.main([*folders, "--any-attention", "--cases", "planted", "--from-story", "256"])
+    script.main([*folders, "--any-attention", "--cases", "planted", "--from-story", "128"])
+    assert "+6.8 points (+3.7 to +9.8)" in capsys.readouterr().out
 
 
 def test_the_longer_training_in_the_docs(script: ModuleType) -> None:
@@ -53,7 +59,8 @@ def test_nothing_is_apart_from_itself(script: ModuleType, tmp_path: Path) -> Non
     for end in ("json", "csv.gz"):
         shutil.copy(RESULTS / "foreseen" / f"k10.{end}", tmp_path)
     (row,) = script.apart(tmp_path, tmp_path)[1:]
-    assert row[2] == row[4] == "+0.0 points (+0.0 to +0.0)"
+    assert row[2] == row[4] == row[6] == row[8] == "+0.0 points (+0.0 to +0.0)"
+    assert row[5] == "90.7%"  # as its own summary has it
     told = json.loads((tmp_path / "k10.json").read_text())
     other = tmp_path / "other"
     other.mkdir()

@@ -42,7 +42,7 @@ def test_scores_by_hand(script: ModuleType) -> None:
     q = torch.tensor([[[2.0, 0.0, 0.0, 4.0]]])  # one head, one query
     keys = torch.zeros(1, 2, 4, 4)  # two chunks of a 2 x 2 frame
     keys[0, 0, :, 0] = torch.tensor([1.0, 1.0, 1.0, 1.0])
-    keys[0, 1, :, 0] = torch.tensor([4.0, 0.0, 0.0, -4.0])
+    keys[0, 1, :, 0] = torch.tensor([4.0, 2.0, 0.0, -4.0])  # down the columns
     keys[0, 1, :, 3] = 0.25
     logits = torch.einsum("hqd,hnpd->hqnp", q, keys)
     free = torch.tensor([True, True, True, False])
@@ -51,12 +51,12 @@ def test_scores_by_hand(script: ModuleType) -> None:
         found: list[float] = script.chunk_score(name, logits, q, keys, free, (2, 2))[0, 0].tolist()
         return found
 
-    assert score("mean") == [2.0, 1.0]
-    assert score("content") == [2.0, 0.0]
+    assert score("mean") == [2.0, 2.0]
+    assert score("content") == [2.0, 1.0]
     assert score("parts") == [2.0, 5.0]  # two rows, undivided columns: (9 + 1) / 2
     assert score("best token") == [2.0, 9.0]
-    assert score("spread") == [1.0, 0.5 + 4 * 8 / 4 / 2]  # scale 1/2, variance 8 of the one channel
-    exact = torch.tensor([9.0, 1.0, 1.0, -7.0]).mul(0.5).exp().sum().log()
+    assert score("spread") == [1.0, 1.0 + 4 * 8.75 / 4 / 2]  # scale 1/2, variance 8.75 of the one channel
+    exact = torch.tensor([9.0, 5.0, 1.0, -7.0]).mul(0.5).exp().sum().log()
     assert score("mass")[1] == pytest.approx(float(exact))
     with pytest.raises(ValueError, match="no score 'best'; there are mean, content"):
         score("best")

@@ -45,19 +45,7 @@ class FakeBackbone:
             if abs(frames / FPS - shot.duration) > 1e-9:
                 notes.append(f"shot {shot.number} ({shot.id}): {shot.duration:g} s became {frames / FPS:g} s.")
             shots.append(
-                ShotPlan(
-                    shot.number,
-                    shot.id,
-                    frames,
-                    latent,
-                    6 * latent,
-                    4,
-                    latent,
-                    latent,
-                    frames / FPS,
-                    shot.duration,
-                    1e9,
-                )
+                ShotPlan(shot.number, shot.id, frames, latent, 6 * latent, 4, latent, frames / FPS, shot.duration, 1e9)
             )
             words = shot.prompt.split()
             understanding.append(

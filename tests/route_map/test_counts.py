@@ -106,16 +106,29 @@ def test_a_planted_hub_and_a_planted_dead_chunk() -> None:
     assert "Latent frame 2 of shot 1 (s1) is a hub" in by_frame
 
 
-@pytest.mark.parametrize(("frames", "unit"), [(3, "latent frame"), (2, "chunk"), (None, "chunk")])
-def test_what_a_run_counts_by_is_told_by_its_choices(tmp_path: Path, frames: int | None, unit: str) -> None:
-    """Counts of three parts a shot: of three latent frames, or of chunks that are no frames."""
-    counts = np.ones((1, 1, 1, 3, 3), np.uint32)
+@pytest.mark.parametrize(
+    ("frames", "unit"),
+    [
+        ((3, 1), "latent frame"),
+        ((2, 1), "chunk"),
+        ((None, 1), "latent frame"),
+        ((3, 2), "chunk"),
+        ((None, None), "chunk"),
+    ],
+)
+def test_what_a_run_counts_by_is_told_by_its_choices(
+    tmp_path: Path, frames: tuple[int | None, int | None], unit: str
+) -> None:
+    """Counts of three parts and one: of latent frames where all that have choices have as many. A shot of another run
+    has none."""
     arrays: dict[str, np.ndarray] = {
-        "shot_numbers": np.array([1]), "shot_ids": np.array(["one"]), "chunk_shot": np.array([1, 1, 1]),
-        "axes": np.array(["layer", "head", "query part", "key part"]), "steps_01": counts,
+        "shot_numbers": np.array([1, 2]), "shot_ids": np.array(["a", "b"]), "chunk_shot": np.array([1, 1, 1, 2]),
+        "axes": np.array(["layer", "head", "query part", "key part"]),
+        "steps_01": np.ones((1, 1, 1, 3, 3), np.uint32), "steps_02": np.ones((1, 1, 1, 1, 4), np.uint32),
     }  # fmt: skip
-    if frames is not None:
-        arrays["choices_01"] = np.zeros((frames, 2, 2, 8, 2), np.uint32)
+    for number, count in enumerate(frames, 1):
+        if count is not None:
+            arrays[f"choices_{number:02d}"] = np.zeros((count, 2, 2, 8, 2), np.uint32)
     np.savez(tmp_path / "routing.npz", **arrays)  # type: ignore[arg-type]
     assert load(tmp_path / "routing.npz").unit == unit
 

@@ -1,8 +1,8 @@
 """Pictures to patch tokens and back. The pocket model works on pixels: patches are its latents.
 
 Tokens of a latent frame go down one column after the other. Chunks are runs of tokens, and whoever stands in a picture
-is upright: two columns hold a whole small figure and little else, where two rows would hold a slice of everything there
-is. The network itself doesn't mind the order, as positions say where a token is.
+is upright: a few columns hold most of a small figure, where as many tokens in rows would hold a slice of everything
+there is. The network itself doesn't mind the order, as positions say where a token is.
 """
 
 from __future__ import annotations

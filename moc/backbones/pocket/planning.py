@@ -104,7 +104,7 @@ def alone(config: MoCConfig) -> MoCConfig:
 
 
 def counted_by(config: MoCConfig, tokens_per_frame: int) -> Literal["chunk", "frame"]:
-    """What routes are counted by: chunks, or latent frames where chunks are cut finer than those."""
+    """What routes are counted by: chunks, or latent frames where chunks are no longer than one."""
     return "frame" if config.chunk_tokens == "frame" or config.chunk_tokens <= tokens_per_frame else "chunk"
 
 

@@ -48,9 +48,9 @@ if TYPE_CHECKING:
 class RouteCounts:
     """Routed links of one shot, counted from its parts to other parts of the story, per step, layer and head.
 
-    A part is a video chunk, or a latent frame where chunks are cut finer than that: a table of chunk by chunk would
-    grow with the square of their number, and a person looks for frames. The other parts are all so far, those of the
-    shot included; all of the story where attention is not causal.
+    A part is a video chunk, or a latent frame where chunks are no longer than one, which then counts those that begin
+    in it: a table of chunk by chunk would grow with the square of their number, and a person looks for frames. The
+    other parts are all so far, those of the shot included; all of the story where attention is not causal.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class RouteCounts:
 
 
 def _parts(layout: TokenLayout, config: MoCConfig) -> Tensor:
-    """[C] of each chunk, the number of the part of the story's video that it is or lies in (see `RouteCounts`)."""
+    """[C] of each chunk, the number of the part of the story's video that it is or begins in (see `RouteCounts`)."""
     video = ~layout.chunk_is_text
     if counted_by(config, layout.shots[0].tokens_per_frame) == "frame":
         begin = layout.chunk_bounds[:-1]
