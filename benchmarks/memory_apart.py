@@ -20,18 +20,10 @@ from memory_patterns import points
 from memory_runs import CASES, readings_of
 from memory_tables import markdown, percent
 
-from moc.metrics.memory import (
-    DRAWS,
-    OPEN,
-    estimate,
-    estimate_dict,
-    mean_recall,
-    pairs,
-    recall_difference,
-    resamples,
-)
+from moc.metrics.memory import OPEN, Table, estimate, estimate_dict, mean_recall, pairs, resamples
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 SAME = ("table", "stories", "shots", "latent_frames", "seed", "split", "named", "config", "steps", "guidance")
@@ -76,34 +68,36 @@ def apart(
         stories = told[0]["stories"] - first
         if stories < 1:
             raise ValueError(f"{case} has {told[0]['stories']} stories, none from number {first} on")
-        row = [case]
+        row, weights = [case], resamples(stories)
         for names in OPEN.values():
-            found = estimate_dict(recall_difference(*looks, told[0]["table"], names, stories=stories))
-            once = resamples(stories, draws=0)
-            value = mean_recall(pairs(looks[0], told[0]["table"]), names, stories=stories, weights=once)
-            row += [percent(float(value[0])), points(found)]
-        for apart_in_training in (False, True):
-            right, found = named(*looks, stories, apart_in_training)
-            row += [percent(right), points(found)]
+            row += _cells(*(recalled(x, told[0]["table"], names, weights) for x in looks))
+        for heldout in (False, True):
+            row += _cells(*(named(x, weights, heldout) for x in looks))
         rows.append(row)
     if len(rows) == 1:
         raise ValueError(f"no case has readings in both {one} and {other}")
     return rows
 
 
-def named(
-    rows: pd.DataFrame, other: pd.DataFrame, stories: int, heldout: bool
-) -> tuple[float, dict[str, float | None]]:
-    """Share of what captions name that the model drew as they say, in `rows`, and what that is more than in `other`; of
-    all, or of combinations alone that training never showed."""
-    weights, shares = resamples(stories, draws=DRAWS, seed=0), []
-    for one in (rows, other):
-        asked = one[one["named"] & ~one["planted"]]
-        asked = asked[asked["heldout"]] if heldout else asked
-        right = (asked["read"] == asked["truth"]).groupby(asked["story"]).agg(["sum", "size"])
-        right = right.reindex(range(stories), fill_value=0)
-        shares.append((weights @ right["sum"].to_numpy()) / (weights @ right["size"].to_numpy()))
-    return float(shares[0][0]), estimate_dict(estimate(shares[0] - shares[1]))
+def recalled(rows: pd.DataFrame, table: Table, names: Sequence[str], weights: np.ndarray) -> np.ndarray:
+    """`[D]` mean recall of attributes for D weightings `[D, stories]` of the stories."""
+    return mean_recall(pairs(rows, table), names, stories=weights.shape[1], weights=weights)
+
+
+def named(rows: pd.DataFrame, weights: np.ndarray, heldout: bool) -> np.ndarray:
+    """`[D]` likewise, the share of what captions name that the model drew as they say; of all, or of combinations alone
+    that training never showed."""
+    asked = rows[rows["named"] & ~rows["planted"]]
+    asked = asked[asked["heldout"]] if heldout else asked
+    right = (asked["read"] == asked["truth"]).groupby(asked["story"]).agg(["sum", "size"])
+    right = right.reindex(range(weights.shape[1]), fill_value=0)
+    shares: np.ndarray = (weights @ right["sum"].to_numpy()) / (weights @ right["size"].to_numpy())
+    return shares
+
+
+def _cells(one: np.ndarray, other: np.ndarray) -> list[str]:
+    """The first of the values in `one`, and what they are more than in `other` with its interval."""
+    return [percent(float(one[0])), points(estimate_dict(estimate(one - other)))]
 
 
 def main(given: Sequence[str] | None = None) -> None:

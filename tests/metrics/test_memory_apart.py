@@ -46,6 +46,23 @@ def test_the_table_of_chunks_in_the_docs(script: ModuleType, capsys: pytest.Capt
     assert "+6.8 points (+3.7 to +9.8)" in capsys.readouterr().out
 
 
+def test_the_trial_of_chunks_in_the_docs() -> None:
+    """Every row of the trial is what a file that is kept holds, and no file is left out."""
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    table = page.split("| tokens run along | chunk | k |")[1].split("\n\n")[0].splitlines()[2:]
+    rows = [[cell.strip(" *") for cell in line.split("|")[3:8]] for line in table]
+    kept = []
+    for path in sorted((RESULTS / "chunks").glob("*.json")):
+        told = json.loads(path.read_text())
+        shares = [
+            told["sparsity"],
+            *(told["means"][x]["recall"] for x in ("character", "place")),
+            told["named"]["right"],
+        ]
+        kept.append([str(told["experiment"]["config"]["top_k"]), *(f"{100 * x:.1f}%" for x in shares)])
+    assert sorted(rows) == sorted(kept)
+
+
 def test_the_longer_training_in_the_docs(script: ModuleType) -> None:
     (row,) = script.apart(RESULTS / "pocket-0.5-longer", RESULTS / "chunks", ["true_weights_planted:c24"])[1:]
     page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")

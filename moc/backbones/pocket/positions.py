@@ -91,7 +91,8 @@ def move(x: Tensor, table: Tensor, shots: Tensor | int) -> Tensor:
 
 
 def shot_positions(config: PocketConfig, shot: int, latent_frames: int, first_frame: int = 0) -> Tensor:
-    """Positions `[caption_tokens + video tokens, 4]` of one shot; its caption sits at (shot, 0, 0, 0)."""
+    """Positions `[caption_tokens + video tokens, 4]` of one shot, (shot, frame, row, column); its caption sits at
+    (shot, 0, 0, 0), and video stands in the order of `patchify`, rows and columns counted from 1."""
     rows, columns = config.grid
     caption = torch.zeros(config.caption_tokens, 4)
     caption[:, 0] = shot
