@@ -107,8 +107,9 @@ def drop_in(chosen: Tensor, draw: Draw, rate: float, most: int, candidates: Cand
     drawn = []
     for i in range(most):
         rank = (draw.words(4 + i) * free.clamp(min=0)) >> 32
-        for j in range(taken.shape[-1]):  # step over what is taken, lowest first
-            rank = rank + (rank >= taken[..., j])
+        # Step over what is taken: the j-th of them has taken[j] - j free ranks below it.
+        below = taken - torch.arange(taken.shape[-1], device=taken.device)
+        rank = rank + (below <= rank[..., None]).sum(-1)
         good = (wanted > i) & (free > 0)
         drawn.append(torch.where(good, torch.where(rank >= low, rank + gap, rank), -1))
         taken = torch.cat([taken, torch.where(good, rank, _FAR)[..., None]], -1).sort(-1).values

@@ -1,12 +1,14 @@
 """The next piece of data, drawn and rendered on a GPU while it still computes the gradients of the one before.
 
-Rendering is many small kernels that wait for one another and for the host; on a stream of their own they fill what the
+Drawing is many small kernels, and launching them takes the host longer than the GPU takes to run them. A thread of
+their own launches them while the host waits for the backward pass, on a stream of their own, where they fill what the
 network leaves idle. Pieces are pure functions of (seed, step, piece), so nothing changes but when they are made.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
 
 import torch
@@ -27,17 +29,21 @@ class Ahead:
     def __init__(self, make: Callable[[int, int], Piece], device: torch.device) -> None:
         self.make, self.device = make, device
         self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
-        self._ready: tuple[int, int, Piece] | None = None
+        self._thread = ThreadPoolExecutor(1, "data") if self.stream else None
+        self._ready: tuple[int, int, Future[Piece]] | None = None
         self._begun: torch.cuda.Event | None = None
 
     def prepare(self, step: int, number: int) -> None:
         """Begin to make piece `number` of optimiser step `step`, where there is a GPU."""
-        if self.stream is None:
-            return
-        if self._begun is not None:  # tables that the renderer keeps may have been made right before
-            self.stream.wait_event(self._begun)
-        with torch.cuda.stream(self.stream):
-            self._ready = step, number, self.make(step, number)
+        if self._thread is not None:
+            self._ready = step, number, self._thread.submit(self._make_aside, step, number, self._begun)
+
+    def _make_aside(self, step: int, number: int, begun: torch.cuda.Event | None) -> Piece:
+        assert self.stream is not None
+        if begun is not None:  # tables that the renderer keeps may have been made right before
+            self.stream.wait_event(begun)
+        with torch.cuda.device(self.device), torch.cuda.stream(self.stream):
+            return self.make(step, number)
 
     def take(self, step: int, number: int) -> Piece:
         """That piece, which is made now if it was not prepared."""
@@ -48,7 +54,7 @@ class Ahead:
         if ready is None or ready[:2] != (step, number):
             piece = self.make(step, number)
         else:
-            piece = ready[2]
+            piece = ready[2].result()
             current.wait_stream(self.stream)
             for tensor in tensors_of(piece):
                 if tensor.is_cuda:

@@ -28,6 +28,7 @@ from moc.training.data import Piece, RoutedAttention, make_piece
 from moc.training.foresight import Foresight, weigh
 from moc.training.lessons import Readers
 from moc.training.optimizer import make_optimizers
+from moc.world import painting
 
 LOG_COLUMNS = (
     "step", "stage", "loss", "loss_x", "recognition", "reading", "foresight", "grad_norm", "lr", "stories_per_s",
@@ -176,6 +177,8 @@ class Trainer:
     def _piece_gradients(self, stage: Stage, number: int, scale: float, then: tuple[int, int] | None = None) -> Tensor:
         """Losses of a piece, whose gradients are added to what there is; `then` is the (step, piece) after it."""
         piece = self.ahead.take(self.step, number)
+        if then is not None:
+            self.ahead.prepare(*then)
         attention = RoutedAttention(self.config, stage, self.model_config, self.step, piece)
         amp = self.config.bf16 and self.device.type == "cuda"
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=amp):
@@ -183,8 +186,6 @@ class Trainer:
         lessons = self.config.recognition * found + self.config.reading * read
         fade = self.learning_rate(self.step) / self.config.lr
         ((loss + fade * lessons + guess) * scale).backward()
-        if then is not None:
-            self.ahead.prepare(*then)
         return torch.stack([loss, error, found, read, guess]).detach()
 
     @torch.no_grad()
@@ -341,7 +342,8 @@ def compiled_halves() -> tuple[Callable[..., Any], Callable[..., Any]]:
 
 @contextmanager
 def compiling(wanted: bool) -> Iterator[None]:
-    """Drop-off and drop-in as one kernel each while the block runs, if `wanted`; after it everything is as before."""
+    """Drop-off, drop-in and the painting of pictures as a kernel or few while the block runs, if `wanted`; after it
+    everything is as before."""
     if not wanted:
         yield
         return
@@ -349,14 +351,16 @@ def compiling(wanted: bool) -> Iterator[None]:
         "recompile_limit": 64,  # every stage has shapes of its own
         "optimize_ddp": False,  # the halves of a block are small; cutting them at buckets gains nothing
     }
-    plain = routing.drop_off, routing.drop_in
+    plain = routing.drop_off, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"]
     with torch._dynamo.config.patch(settings):
         routing.drop_off = torch.compile(drops.drop_off, dynamic=False)
         routing.drop_in = torch.compile(drops.drop_in, dynamic=False)
+        painting.paint = torch.compile(painting.paint, dynamic=False)
+        painting.AT_ONCE["cuda"] = 8192
         try:
             yield
         finally:
-            routing.drop_off, routing.drop_in = plain
+            routing.drop_off, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"] = plain
 
 
 def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -> None:

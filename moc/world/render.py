@@ -14,16 +14,16 @@ import torch
 from torch import Tensor
 
 from moc.errors import MocError
+from moc.world import painting
 from moc.world.canvas import RES
 from moc.world.effects import PHASES
 from moc.world.motion import PLACE_FOCUS, Motion, motion
+from moc.world.painting import Figure, Layers, Spots
 from moc.world.palette import COLUMN, pick, shot_palettes
-from moc.world.parts import FRONT, PARTS, ROLE, Part, Scene
+from moc.world.parts import Scene
 from moc.world.schema import ACTIONS, FEATURE, HEIGHT, INTERIORS, MAX_CAST, PLACES, WIDTH
 from moc.world.sprites import SAMPLES_X, SAMPLES_Y, SLEEPERS, SUPERSAMPLE, Atlas, Sheet, atlas
 from moc.world.story import StoryBatch
-
-_CHUNK = {"cpu": 16, "cuda": 2048}  # frames composed at once: fits the cache, or a GPU's appetite
 
 
 @dataclass
@@ -89,15 +89,15 @@ def render(
     out = torch.empty((b * s * frames, 3, HEIGHT, WIDTH), dtype=torch.uint8, device=device)
     mask = torch.empty((b * s * frames, HEIGHT, WIDTH), dtype=torch.uint8, device=device) if masks else None
     shows = torch.empty((b * s * frames, HEIGHT, WIDTH), dtype=torch.bool, device=device) if worn else None
-    step = _CHUNK.get(device.type, 64)
+    step = painting.AT_ONCE.get(device.type, 64)
     for first in range(0, len(time), step):
         part = slice(first, first + step)
-        codes = _compose(sprites, looks, time[part], shot[part])
-        out[part] = _colour(palette, codes, shot[part])
-        if mask is not None:
-            mask[part] = _mask(codes)
-        if shows is not None:
-            shows[part] = _worn(codes, looks.patterned[shot[part]])
+        layers = _layers(sprites, looks, time[part], shot[part])
+        out[part], seen, dressed = painting.paint(layers, palette, masks, worn)
+        if mask is not None and seen is not None:
+            mask[part] = seen
+        if shows is not None and dressed is not None:
+            shows[part] = dressed
     shape = (b, s, frames)
     result = Rendered(out.view(*shape, 3, HEIGHT, WIDTH))
     if mask is not None:
@@ -165,24 +165,18 @@ def _samples(count: int, device: torch.device) -> Tensor:
     return (torch.arange(count, device=device, dtype=torch.float32) + 0.5) / SUPERSAMPLE
 
 
-def _look_up(codes: Tensor, row: Tensor, column: Tensor) -> Tensor:
-    """`codes` (flat) at row + column for every pair of an int32 row `[n, Y]` and column `[n, X]`: `[n, Y, X]`."""
-    at = row[:, :, None] + column[:, None, :]
-    return codes.index_select(0, at.flatten()).view(at.shape)  # several times faster than codes[at]
-
-
-def _sample(sheet: Sheet, u: Tensor, v: Tensor, sprite: Tensor) -> Tensor:
-    """Codes `[n, SAMPLES_Y, SAMPLES_X]` of one sprite `[n]` a frame.
+def _sample(sheet: Sheet, u: Tensor, v: Tensor, sprite: Tensor) -> Spots:
+    """Spots of one sprite `[n]` a frame.
 
     u `[n, SAMPLES_X]` and v `[n, SAMPLES_Y]` are where the samples of a frame fall in the sprite, in its own samples.
     """
     column = (u.floor() + 1).clamp(0, sheet.columns - 1).to(torch.int32)
     row = (v.floor() + 1).clamp(0, sheet.rows - 1).to(torch.int32) * sheet.columns
-    return _look_up(sheet.codes, row + (sprite * sheet.size).to(torch.int32)[:, None], column)
+    return Spots(sheet.codes, row + (sprite * sheet.size).to(torch.int32)[:, None], column)
 
 
-def _compose(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Tensor:
-    """Part codes of n frames, uint8 `[n, SAMPLES_Y, SAMPLES_X]`; `time` and `shot` are `[n]`."""
+def _layers(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Layers:
+    """What n frames are made of; `time` and `shot` are `[n]`."""
     device = time.device
     present, action, kind = looks.present[shot], looks.action[shot], looks.kind[shot]
     free = looks.free[shot]
@@ -192,36 +186,36 @@ def _compose(sprites: Atlas, looks: _Looks, time: Tensor, shot: Tensor) -> Tenso
     box = sprites.places.box
     u = ((xs - m.place_x[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[0] - box[0])) * RES
     v = ((ys - m.place_y[:, None]) / m.place_scale[:, None] + (PLACE_FOCUS[1] - box[1])) * RES
-    codes = _sample(sprites.places, u, v, looks.place[shot])
-    codes = _fall(sprites, codes, looks.weather[shot], looks.outdoors[shot], time, free[:, 14])
+    place = _sample(sprites.places, u, v, looks.place[shot])
 
     box = sprites.props.box
     u = ((xs - m.prop_x[:, None]) / m.prop_scale[:, None] - box[0]) * RES
     v = ((ys - m.prop_y[:, None]) / m.prop_scale[:, None] - box[1]) * RES
-    thing = _sample(sprites.props, u, v, looks.prop[shot])
-    codes = torch.where(thing > 0, thing, codes)
+    prop = _sample(sprites.props, u, v, looks.prop[shot])
 
     body = (kind * len(ACTIONS) + action) * PHASES + m.phase
     asleep = (action == ACTIONS.index("sleep")) & (m.flip < 0)
     body = torch.where(asleep, SLEEPERS + kind * PHASES + m.phase, body)
+    figures = []
     for layer in range(MAX_CAST):
         role = (m.far_role + layer) % MAX_CAST
-        codes = _stand_in(sprites, codes, m, role, body, looks.headwear[shot], present, xs, ys)
-    return codes
+        figures.append(_figure(sprites, m, role, body, looks.headwear[shot], present, xs, ys))
+    return Layers(
+        place=place,
+        fall=_fall(sprites, looks.weather[shot], time, free[:, 14]),
+        # indoors rain and snow show in the windows: over codes of the sky alone
+        reach=torch.where(looks.outdoors[shot], 255, Scene.STAR_1 - Scene.SKY_0).to(torch.uint8),
+        prop=prop,
+        figures=figures,
+        colours=(shot * 256).to(torch.int32),
+        patterned=looks.patterned[shot],
+    )
 
 
-def _stand_in(
-    sprites: Atlas,
-    codes: Tensor,
-    m: Motion,
-    role: Tensor,
-    body: Tensor,
-    wear: Tensor,
-    present: Tensor,
-    xs: Tensor,
-    ys: Tensor,
-) -> Tensor:
-    """Lay each frame's character in `role` `[n]` over `codes`."""
+def _figure(
+    sprites: Atlas, m: Motion, role: Tensor, body: Tensor, wear: Tensor, present: Tensor, xs: Tensor, ys: Tensor
+) -> Figure:
+    """Each frame's character in `role` `[n]`."""
 
     def of(values: Tensor) -> Tensor:
         return values.gather(1, role[:, None])
@@ -235,62 +229,19 @@ def _stand_in(
     head = sprites.head[body[:, 0]]
     u = u.floor() - (head[:, :1] + hat_box[0] * RES)
     v = v.floor() - (head[:, 1:] + hat_box[1] * RES)
-    hat = _sample(sprites.headwear, u, v, of(wear)[:, 0])
-    figure = torch.where((hat > 0) & (figure < FRONT), hat, figure)
-    figure = figure | ((figure >> 1) & (role * PARTS).to(torch.uint8)[:, None, None])
-    return torch.where(figure > 0, figure, codes)
+    return Figure(figure, _sample(sprites.headwear, u, v, of(wear)[:, 0]), role)
 
 
-def _fall(sprites: Atlas, codes: Tensor, weather: Tensor, outdoors: Tensor, time: Tensor, shift: Tensor) -> Tensor:
-    """Rain and snow over the scene; indoors only in the windows."""
-    device = codes.device
+def _fall(sprites: Atlas, weather: Tensor, time: Tensor, shift: Tensor) -> Spots:
+    """Rain and snow."""
+    device = time.device
     start = (shift * SAMPLES_Y).floor().long()
     down = torch.where(weather == 1, 22, 4)
     across = torch.where(weather == 1, -7, 1)
     row = (torch.arange(SAMPLES_Y, device=device) - (down * time + start)[:, None]) % SAMPLES_Y
     column = (torch.arange(SAMPLES_X, device=device) - (across * time)[:, None]) % SAMPLES_X
     row = row + weather[:, None] * SAMPLES_Y
-    falling = _look_up(sprites.weather.flatten(), (row * SAMPLES_X).to(torch.int32), column.to(torch.int32))
-    reach = torch.where(outdoors, 255, Scene.STAR_1 - Scene.SKY_0).to(torch.uint8)  # indoors: codes of the sky alone
-    return torch.where((falling > 0) & (codes - int(Scene.SKY_0) <= reach[:, None, None]), falling, codes)
-
-
-def _colour(palette: Tensor, codes: Tensor, shot: Tensor) -> Tensor:
-    """Pixels `[n, 3, HEIGHT, WIDTH]` uint8: the mean colour of each 2 x 2 samples, rounded half up."""
-    n = codes.shape[0]
-    at = codes + (shot * 256).to(torch.int32)[:, None, None]
-    quads = palette.index_select(0, at.flatten()).view(n, HEIGHT, 2, WIDTH, 2)
-    rows = quads[:, :, 0] + quads[:, :, 1]
-    total = rows[..., 0] + rows[..., 1]  # three sums of four bytes, ten bits each
-    shifts = torch.tensor([0, 10, 20], dtype=torch.int32, device=codes.device)
-    return ((((total[:, None] >> shifts[:, None, None]) & 1023) + 2) >> 2).to(torch.uint8)
-
-
-def _mask(codes: Tensor) -> Tensor:
-    """`[n, HEIGHT, WIDTH]` uint8 from codes: a pixel is a character's where at least half of its samples are."""
-    n = codes.shape[0]
-    owner = (codes >> 6).view(n, HEIGHT, 2, WIDTH, 2)
-    counts = []
-    for role in range(MAX_CAST):
-        hit = (owner == 2 + role).to(torch.uint8)
-        rows = hit[:, :, 0] + hit[:, :, 1]
-        counts.append(rows[..., 0] + rows[..., 1])
-    first, second = counts
-    mask = (second >= 2).to(torch.uint8) * 2
-    return mask.masked_fill((first >= 2) & (first >= second), 1)
-
-
-def _worn(codes: Tensor, patterned: Tensor) -> Tensor:
-    """`[n, HEIGHT, WIDTH]` bool from codes and `patterned` `[n, R]`: as `Rendered.worn`, of half of the samples."""
-    part = codes & (PARTS - 1)
-    first = int(Part.HAT) - ROLE
-    clothes = (part >= first) & (part <= int(Part.SCARF_DARK) - ROLE)
-    second = codes >= ROLE + PARTS
-    of_two = torch.where(second, patterned[:, 1, None, None], patterned[:, 0, None, None])
-    shown = (codes >= ROLE) & (clothes | ((part < int(Part.SKIN) - ROLE) & of_two))
-    quads = shown.to(torch.uint8).view(len(codes), HEIGHT, 2, WIDTH, 2)
-    rows = quads[:, :, 0] + quads[:, :, 1]
-    return rows[..., 0] + rows[..., 1] >= 2
+    return Spots(sprites.weather.flatten(), (row * SAMPLES_X).to(torch.int32), column.to(torch.int32))
 
 
 def _boxes(mask: Tensor) -> Tensor:

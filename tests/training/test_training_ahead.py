@@ -71,7 +71,7 @@ def test_a_piece_is_not_read_before_it_is_made() -> None:
     assert pieces.stream is not None
     pieces.prepare(1, 0)
     assert pieces._ready is not None
-    made = tensors_of(pieces._ready[2])
+    made = tensors_of(pieces._ready[2].result())
     with torch.cuda.stream(pieces.stream):  # as if it were made only after a long time
         truth = [x.clone() for x in made if x.is_cuda]
         for x in made:
@@ -82,6 +82,19 @@ def test_a_piece_is_not_read_before_it_is_made() -> None:
             x.copy_(value)
     copies = [x.clone() for x in tensors_of(pieces.take(1, 0))]
     assert all(torch.equal(a, b) for a, b in zip(copies, wanted, strict=True))
+
+
+@pytest.mark.gpu
+def test_a_mistake_while_making_is_met_when_the_piece_is_taken() -> None:
+    device = torch.device("cuda", 0)
+
+    def broken(step: int, number: int) -> Piece:
+        raise RuntimeError(f"no piece {number} of step {step}")
+
+    pieces = Ahead(broken, device)
+    pieces.prepare(3, 1)
+    with pytest.raises(RuntimeError, match="no piece 1 of step 3"):
+        pieces.take(3, 1)
 
 
 @pytest.mark.gpu
@@ -100,4 +113,6 @@ def test_memory_of_a_piece_is_kept_while_it_is_read() -> None:
     del piece
     for number in (1, 2, 3):
         pieces.prepare(2, number)
+        assert pieces._ready is not None
+        pieces._ready[2].result()
     assert torch.equal(read, wanted)
