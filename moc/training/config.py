@@ -99,6 +99,8 @@ class TrainConfig:
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text, and without routes (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
+        guidance_to, sampled_shift: up to which timestep it does, and the shift of the timesteps of sampling, 0 for that
+            of training. Both go into the header of the weights alone.
         noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
             where figures are.
         recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and
@@ -149,6 +151,8 @@ class TrainConfig:
     drop_routes: float = 0.1
     drop_text: float = 0.05
     guidance: float = 1.0
+    guidance_to: float = 1.0
+    sampled_shift: float = 0.0
     noisiest: float = 0.0
     recognition: float = 0.0
     reading: float = 0.0
@@ -178,11 +182,11 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (*shares, "character_until", "noisiest", "named_most", "omit", "drop_off_max"):
+        for name in (*shares, "character_until", "noisiest", "named_most", "omit", "drop_off_max", "guidance_to"):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
-        for name in ("recognition", "reading"):
+        for name in ("recognition", "reading", "sampled_shift"):
             _within(name, getattr(self, name), 0)
         _within("t_mean", self.t_mean, -math.inf)
         if self.clean_history + self.near_clean_history > 1 + 1e-9:
@@ -228,7 +232,10 @@ class TrainConfig:
         """Sizes of the network, with how it is sampled: timestep shift, noise, guidance, how far shots look back."""
         # fewer shots than the built-in model's leave its reach: such a run is a part of a longer training or a look
         reach = max(PocketConfig.reach, *(stage.shots - 1 for stage in self.stages))
-        sampling = {"shift": self.shift, "noise": self.noise, "guidance": self.guidance, "reach": reach}
+        sampling = {
+            "shift": self.sampled_shift or self.shift, "noise": self.noise, "guidance": self.guidance,
+            "guidance_to": self.guidance_to, "reach": reach,
+        }  # fmt: skip
         return PocketConfig(**{**self.model, **sampling})
 
     def micro_of(self, stage: Stage) -> int:

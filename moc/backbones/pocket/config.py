@@ -16,7 +16,7 @@ OF_SAMPLING = ("shift", "noise", "guidance", "guidance_from", "guidance_to", "re
 @dataclass(frozen=True)
 class PocketConfig:
     """Shape of the network. The default has the sizes of the shipped model: 7.99 M parameters, 15 MiB in bf16. How
-    that one is sampled lies with its weights: shift 6, guidance 2.
+    that one is sampled lies with its weights: shift 10, guidance 2 up to 0.99.
 
     Attributes:
         width: channels of the residual stream.
@@ -29,7 +29,8 @@ class PocketConfig:
             carries.
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
-        shift, noise: timestep shift and kind of noise ("scales" or "white") of training, which sampling repeats.
+        shift: of the timesteps of sampling.
+        noise: kind of noise ("scales" or "white") of training, which sampling repeats.
         guidance: classifier-free guidance scale that stories get which ask for none; 1 is none.
         guidance_from, guidance_to: guidance acts between these timesteps and costs nothing outside (a limited interval:
             Kynkaanniemi et al., NeurIPS 2024). In the first steps a figure is a faint shadow wherever it might be, and

@@ -25,7 +25,7 @@ from moc.world.schema import COLUMNS, FACT_ID
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
 
-STEPS = 10
+STEPS = 6
 WEIGHT_BYTES = 16 * 2**20
 
 Tokens = list[tuple[int, ...]]
