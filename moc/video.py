@@ -1,8 +1,8 @@
 """Video files: write, join and read mp4 through the ffmpeg that imageio-ffmpeg ships.
 
-Every file is H.264 in yuv420p with the index in front, so that browsers, phones and editors play it. One thread and
-ffmpeg's bit-exact flags make the same frames give the same bytes. Joining copies the encoded clips, so a story's video
-costs no second encoding and holds exactly the pictures of its clips. Torch-free.
+Every file is H.264 in yuv420p with the index in front, so that browsers, phones and editors play it. A fixed number of
+threads and ffmpeg's bit-exact flags make the same frames give the same bytes. Joining copies the encoded clips, so a
+story's video costs no second encoding and holds exactly the pictures of its clips. Torch-free.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 
 from moc.errors import MocError
 
-_BITEXACT = ("-threads", "1", "-fflags", "+bitexact", "-flags:v", "+bitexact")
+_BITEXACT = ("-threads", "2", "-fflags", "+bitexact", "-flags:v", "+bitexact")
 _FASTSTART = ("-movflags", "+faststart", "-f", "mp4")
 _BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
 _SCALER = "lanczos+accurate_rnd+full_chroma_int+bitexact"

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from moc_cli import process
 from moc_cli.compare import compare
 from moc_cli.console import INTERRUPTED, Verb, Verbs, guarded
 from moc_cli.doctor import doctor
@@ -63,9 +64,7 @@ def _terminated(*_: object) -> None:
 
 def main() -> None:
     """Entry point of the `moc` script. SIGTERM ends a run in the same order as Ctrl-C."""
-    # Threads of torch that wait in a loop for the next piece of work slow down everything else, and a busy machine
-    # slows them down in turn: a shot took three times as long beside other jobs.
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    process.tune()
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, _terminated)
     try:

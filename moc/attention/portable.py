@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from moc.attention import flash, runs, tiles, varlen
@@ -185,6 +186,9 @@ def _merge(
     slots_lse = parts_lse[place]
     lse = torch.logsumexp(torch.cat([lse_R[:, None], slots_lse], 1), 1)
     own, shares = (lse_R - lse).exp_(), slots_lse.sub_(lse[:, None]).exp_()
+    if out_RD.device.type == "cpu" and parts_PD.dtype == lse.dtype:  # one pass over the slots of a row
+        total = F.embedding_bag(place, parts_PD, per_sample_weights=shares, mode="sum")
+        return total.addcmul_(out_RD.to(lse.dtype), own[:, None]).to(dtype), lse
     merged = torch.empty_like(out_RD, dtype=dtype)
     for block in _row_blocks(out_RD):
         total = out_RD[block].to(lse.dtype) * own[block, None]
