@@ -28,12 +28,19 @@ if TYPE_CHECKING:
 
 SAME = ("table", "stories", "shots", "latent_frames", "seed", "split", "named", "config", "steps", "guidance")
 """Settings of a case that must agree for its stories to be held against each other."""
+OF_SAMPLING = ("steps", "guidance")
 OF_BEFORE = ("k10",)
 """Cases that `memory_runs.py` measured once, when a chunk was a whole frame."""
 
 
 def apart(
-    one: Path, other: Path, cases: Sequence[str] = (), *, any_attention: bool = False, first: int = 0
+    one: Path,
+    other: Path,
+    cases: Sequence[str] = (),
+    *,
+    any_attention: bool = False,
+    any_sampling: bool = False,
+    first: int = 0,
 ) -> list[list[str]]:
     """Rows of a table, the heading first: recall in `one`, and what it has more than `other`, with 95 % intervals.
 
@@ -41,6 +48,7 @@ def apart(
         cases: to hold against each other, `NAME`, or `NAME:OTHER` where the other folder's has another name; those that
             both folders have when there are none.
         any_attention: whether a case may have been measured under two settings of attention.
+        any_sampling: or in two numbers of steps, with two scales of guidance.
         first: the first story that counts.
 
     Raises:
@@ -50,7 +58,8 @@ def apart(
     import pandas as pd
 
     rows = [["case", "people", "apart", "places", "apart", "named right", "apart", "never combined", "apart"]]
-    same = [key for key in SAME if not (any_attention and key == "config")]
+    free = [*(["config"] if any_attention else []), *(OF_SAMPLING if any_sampling else [])]
+    same = [key for key in SAME if key not in free]
     for case in cases or [*CASES, *OF_BEFORE]:
         name, _, there = case.partition(":")
         places = [one / f"{name}.json", other / f"{there or name}.json"]
@@ -108,10 +117,12 @@ def main(given: Sequence[str] | None = None) -> None:
     asked.add_argument("--cases", default="", metavar="NAME[:OTHER],...", help="(default: all that both have)")
     asked.add_argument("--from-story", type=int, default=0, metavar="N", help="the first story that counts, from 0")
     asked.add_argument("--any-attention", action="store_true", help="a case may have other settings of attention")
+    asked.add_argument("--any-sampling", action="store_true", help="a case may have other steps and guidance")
     args = asked.parse_args(given)
     try:
         cases = [case for case in args.cases.split(",") if case]
-        rows = apart(args.one, args.other, cases, any_attention=args.any_attention, first=args.from_story)
+        rows = apart(args.one, args.other, cases, any_attention=args.any_attention,
+                     any_sampling=args.any_sampling, first=args.from_story)  # fmt: skip
         print(markdown(rows))
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -1,6 +1,6 @@
 """Writes the tables and plots of docs/memory.md from what `memory_runs.py` measured.
 
-    python benchmarks/memory_report.py benchmarks/results/memory-0.5-quarters
+    python benchmarks/memory_report.py benchmarks/results/memory-0.5-six-steps
 
 The folder `patterns` within it, where there is one, is what `compare_memory.py --out` left. A table whose
 case was not measured says so. Text outside the markers stays as it is.
@@ -175,9 +175,20 @@ def patterns(cases: Cases) -> str:
     return "\n\n".join([*filter(None, parts), _picture("memory_patterns", "Recall, chance and cost by pattern")])
 
 
+def long_streams(cases: Cases) -> dict[str, Found]:
+    """Long streams by label, which says in how many steps one was drawn where that is not as in the planted table."""
+    usual = cases["planted"]["experiment"]["steps"] if "planted" in cases else None
+    found = {}
+    for case, label in LONG.items():
+        if case in cases:
+            steps = cases[case]["experiment"]["steps"]
+            found[label if usual in (None, steps) else f"{label}, {steps} steps"] = cases[case]
+    return found
+
+
 def long(cases: Cases) -> str:
     """Recall by gap, people and places, for long streams."""
-    found = {label: cases[case] for case, label in LONG.items() if case in cases}
+    found = long_streams(cases)
     gaps = sorted({int(gap) for one in found.values() for gap in one["means"]["character"]["recall_by_gap"]})
     rows = [["stream", "whose", *(f"gap {gap}" for gap in gaps)]]
     for label, one in found.items():
@@ -190,10 +201,8 @@ def long(cases: Cases) -> str:
 def cost(cases: Cases) -> str:
     """The first drawn shots and the last ones of long streams."""
     rows = [["stream", "shot", "seconds", "TFLOP", "MiB kept so far", "MiB in play", "GiB at most, whole batch"]]
-    for case, label in LONG.items():
-        if case not in cases:
-            continue
-        told = [one for one in cases[case]["cost"] if one["flops"] and one["seconds"] is not None]
+    for label, found in long_streams(cases).items():
+        told = [one for one in found["cost"] if one["flops"] and one["seconds"] is not None]
         for i in sorted({0, len(told) // 2, len(told) - 2} & set(range(len(told)))):
             one = told[i]
             peak = "" if one["peak_bytes"] is None else f"{one['peak_bytes'] / 2**30:.1f}"
@@ -261,7 +270,7 @@ def plots(cases: Cases, out: Path) -> list[Path]:
     chosen = [(label.replace("`", ""), found) for label, found in curves if "k = 2" not in label]
     for name, runs in (
         ("memory_recall", chosen),
-        ("memory_long", [(label.replace("`", ""), cases[case]) for case, label in LONG.items() if case in cases]),
+        ("memory_long", [(label.replace("`", ""), found) for label, found in long_streams(cases).items()]),
     ):
         if runs:
             plot_recall(runs, out / f"{name}.webp")
@@ -269,7 +278,7 @@ def plots(cases: Cases, out: Path) -> list[Path]:
     if "patterns" in cases:
         plot_patterns(cases["patterns"], out / "memory_patterns.webp")
         made.append(out / "memory_patterns.webp")
-    streams = [(label.replace("`", ""), cases[case]) for case, label in LONG.items() if case in cases]
+    streams = [(label.replace("`", ""), found) for label, found in long_streams(cases).items()]
     if streams:
         plot_cost(streams, out / "memory_cost.webp")
         made.append(out / "memory_cost.webp")

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from moc.backbones.pocket.config import PocketConfig
+from moc.backbones.pocket.planning import STEPS
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, read_config, read_metadata
 from moc.training.config import Stage, TrainConfig, load
 
@@ -63,6 +64,7 @@ def facts(weights: Path = SHIPPED) -> str:
         f"| tokens | {size.patch_frames} frames x {size.patch_size} x {size.patch_size} pixels; "
         f"{size.tokens_per_frame} a latent frame; text {size.global_tokens} + {size.caption_tokens} a shot |",
         f"| picture | {size.picture_width}x{size.picture_height}, {size.fps} frames a second |",
+        f"| sampled | in {STEPS} steps, shift {size.shift:g}, guidance {size.guidance:g} up to t = {size.guidance_to:g} |",
         f"| optimiser steps | {steps:,}{began} |",
         "",
         "Stages, in order:",

@@ -29,6 +29,38 @@ def test_the_table_in_the_docs(script: ModuleType) -> None:
         assert line in page
 
 
+def test_the_table_of_six_steps_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(RESULTS / name) for name in ("memory-0.5-six-steps", "memory-0.5-quarters")]
+    cases = ["--cases", "planted,k40,free,k20_random,no_routes,shots24"]
+    script.main([*folders, "--any-sampling", *cases])
+    table = capsys.readouterr().out.strip()
+    assert len(table.splitlines()) == 2 + 6
+    assert table in (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    with pytest.raises(SystemExit, match="planted was measured in two ways"):
+        script.main([*folders, *cases])
+    with pytest.raises(SystemExit, match="planted was measured in two ways"):
+        script.main([*folders, "--any-attention", *cases])
+
+
+def test_the_table_of_the_fine_tuned_in_the_docs(script: ModuleType) -> None:
+    import pandas as pd
+    from memory_patterns import points
+    from memory_tables import percent
+
+    from moc.metrics.memory import OPEN, TABLES, estimate, estimate_dict, resamples
+
+    looks = {name: pd.read_csv(RESULTS / "fine-tuned" / f"{name}.csv.gz") for name in ("moc_20", "moc_40", "dense_20")}
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8").replace("**78.3%**", "78.3%")
+    weights = resamples(128)
+    for name in ("moc_20", "moc_40"):
+        cells = []
+        for names in OPEN.values():
+            values = [script.recalled(looks[x], TABLES[0], names, weights) for x in (name, "dense_20")]
+            cells += [percent(float(values[0][0])), points(estimate_dict(estimate(values[0] - values[1])))]
+        cells.append(percent(float(script.named(looks[name], weights, heldout=False)[0])))
+        assert f"| moc, k = {name[-2:]} | {'84.0%' if name == 'moc_20' else '80.6%'} | {' | '.join(cells)} |" in page
+
+
 def test_the_table_of_chunks_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(RESULTS / name) for name in ("memory-0.5-quarters", "memory-0.5")]
     cases = "planted,k40:k10,free,k20_random:k5_random,no_routes,shots24"

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from moc.errors import MocError
+from moc.world import painting
 from moc.world.render import Rendered, render
 from moc.world.sampler import sample_stories
 from moc.world.schema import (
@@ -301,3 +302,15 @@ def test_cuda_agrees_with_cpu() -> None:
     cuda_masks, cuda_boxes, there = _masked(stories.to("cuda"), frames=4)
     for left, right in ((masks, cuda_masks), (boxes, cuda_boxes), (here.frames, there.frames)):
         assert (left != right.cpu()).float().mean() < 1e-3
+
+
+def test_painting_is_one_graph_of_whole_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Training compiles it: nothing may break the graph, and not a bit may change."""
+    stories = _stories()
+    plain = render(stories, frames=3, start=2, masks=True, worn=True)
+    compiled = torch.compile(painting.paint, dynamic=False, fullgraph=True, backend="aot_eager")
+    monkeypatch.setattr(painting, "paint", compiled)
+    again = render(stories, frames=3, start=2, masks=True, worn=True)
+    torch._dynamo.reset()
+    for name in ("frames", "masks", "worn", "boxes"):
+        assert torch.equal(getattr(plain, name), getattr(again, name)), name
