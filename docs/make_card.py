@@ -64,7 +64,8 @@ def facts(weights: Path = SHIPPED) -> str:
         f"| tokens | {size.patch_frames} frames x {size.patch_size} x {size.patch_size} pixels; "
         f"{size.tokens_per_frame} a latent frame; text {size.global_tokens} + {size.caption_tokens} a shot |",
         f"| picture | {size.picture_width}x{size.picture_height}, {size.fps} frames a second |",
-        f"| sampled | in {STEPS} steps, shift {size.shift:g}, guidance {size.guidance:g} up to t = {size.guidance_to:g} |",
+        f"| sampled | in {STEPS} steps, shift {size.shift:g}, guidance {size.guidance:g} "
+        f"up to t = {size.guidance_to:g} |",
         f"| optimiser steps | {steps:,}{began} |",
         "",
         "Stages, in order:",
