@@ -13,7 +13,7 @@ Weights of one's own under other attention than they were trained with tell what
 training (`train_arms.py`):
 
     python benchmarks/compare_memory.py --out runs/swapped --weights runs/patterns/moc/weights.safetensors \\
-        --attention moc:top_k=2,dense,random:top_k=2 --latent-frames 4 --steps 10
+        --attention moc:top_k=8,dense,random:top_k=8 --latent-frames 4
 """
 
 from __future__ import annotations

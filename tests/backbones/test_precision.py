@@ -87,3 +87,25 @@ def test_old_releases_of_torch_do_not_know(monkeypatch: pytest.MonkeyPatch) -> N
     for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
         monkeypatch.delattr(torch.cpu, name, raising=False)
     assert asked() is False
+
+
+@pytest.mark.parametrize(("wide", "narrow", "expected"), [(2.0, 1.0, True), (1.1, 1.0, False), (1.0, 2.4, False)])
+def test_bfloat16_must_be_clearly_faster(
+    wide: float, narrow: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seconds = {torch.float32: wide, torch.bfloat16: narrow}
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
+    monkeypatch.setattr(precision, "seconds_of_a_product", seconds.__getitem__)
+    assert asked() is expected
+
+
+def test_without_instructions_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
+        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
+    monkeypatch.setattr(precision, "seconds_of_a_product", lambda dtype: pytest.fail("timed"))
+    assert asked() is False
+
+
+def test_a_product_is_timed() -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        assert 0 < precision.seconds_of_a_product(dtype, runs=1) < 60

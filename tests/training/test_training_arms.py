@@ -16,6 +16,7 @@ import pytest
 import yaml
 from training_cases import ROOT, TINY
 
+from moc.backbones.pocket.config import OF_SAMPLING
 from moc.backbones.pocket.weights import SHIPPED, read_config
 from moc.training.config import load
 
@@ -124,9 +125,13 @@ def test_ablations_change_one_thing(arms: Any) -> None:
     paper = plan.arms["paper"]
     assert [plan.arms[f"{name}{end}"].config.seed for name in ("paper", "no-schedule", "no-drops")
             for end in ("", "-2", "-3")] == [2, 3, 4] * 3  # fmt: skip
-    assert plan.arms["no-schedule"].config.stages[0].chunk_tokens == "frame"
-    assert plan.arms["k5"].config.stages[1].top_k == 5
-    assert plan.arms["k5"].config.stages[0] == paper.config.stages[0]
+    last = paper.config.stages[-1]
+    assert plan.arms["no-schedule"].config.stages[0].chunk_tokens == last.chunk_tokens == 24
+    assert plan.arms["k16"].config.stages[1].top_k == 16
+    assert plan.arms["k16"].config.stages[0] == paper.config.stages[0]
+    for name in ("chunk12", "chunk48", "chunk96", "chunk192"):  # as many routed keys
+        stage = plan.arms[name].config.stages[-1]
+        assert stage.chunk_tokens * stage.top_k == last.chunk_tokens * last.top_k
     for name, arm in plan.arms.items():
         if arm.after and not name.startswith("paper"):
             assert arm.values != paper.values, name
@@ -137,7 +142,8 @@ def test_the_fine_tune_fits_the_shipped_weights() -> None:
     assert config.init == "shipped"
     assert not config.attention(config.stages[0]).causal
     shipped, network = read_config(SHIPPED).to_dict(), config.network().to_dict()
-    del shipped["guidance"], network["guidance"]  # a matter of sampling
+    for name in OF_SAMPLING:
+        del shipped[name], network[name]
     assert shipped == network
 
 

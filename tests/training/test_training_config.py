@@ -43,6 +43,20 @@ def test_weights_reach_as_far_back_as_their_longest_story(shots: tuple[int, ...]
     assert config.network().reach == reach
 
 
+@pytest.mark.parametrize(
+    ("changes", "sampled"),
+    [
+        ({}, (6.0, 1.0)),
+        ({"sampled_shift": 10.0, "guidance_to": 0.99}, (10.0, 0.99)),
+        ({"sampled_shift": 0}, (6.0, 1.0)),
+    ],
+)
+def test_weights_say_how_they_are_sampled(changes: dict[str, float], sampled: tuple[float, float]) -> None:
+    config = parse({**TINY, "shift": 6.0, **changes})
+    assert (config.network().shift, config.network().guidance_to) == sampled
+    assert config.shift == 6.0
+
+
 def test_stages_follow_each_other() -> None:
     config = parse({**TINY, "stages": [{"steps": 2, "top_k": 1}, {"steps": 3, "top_k": 2, "micro_stories": 8}]})
     assert [config.stage_at(step)[0] for step in range(7)] == [0, 0, 1, 1, 1, 1, 1]
