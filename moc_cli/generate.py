@@ -131,10 +131,12 @@ def _show_plan(request: Request, as_json: bool) -> None:
 
 def _render(request: Request, as_json: bool, quiet: bool) -> None:
     from moc.run import render, resume_hint
+    from moc_cli import process
     from moc_cli.console import out, print_json
     from moc_cli.progress import RenderProgress
     from moc_cli.tables import outcome_dict, print_outcome
 
+    process.keep_freed_memory(request.device)
     began = time.monotonic()
     try:
         with RenderProgress(quiet) as progress:

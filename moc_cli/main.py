@@ -64,7 +64,7 @@ def _terminated(*_: object) -> None:
 
 def main() -> None:
     """Entry point of the `moc` script. SIGTERM ends a run in the same order as Ctrl-C."""
-    process.tune()
+    process.wait_a_little()
     with contextlib.suppress(ValueError):  # not the main thread
         signal.signal(signal.SIGTERM, _terminated)
     try:

@@ -1,4 +1,4 @@
-"""What a process is told before torch is there, so that a CPU draws as fast as it can."""
+"""What a process is told so that a CPU draws as fast as it can."""
 
 from __future__ import annotations
 
@@ -9,30 +9,41 @@ import sys
 _TRIM, _TOP_PAD, _MMAP_MAX = -1, -2, -4  # parameters of glibc's mallopt
 
 
-def tune() -> None:
-    """Let threads wait a little in a loop, and keep memory that was freed. What the user has set himself stays."""
-    _wait_a_little()
-    if sys.platform == "linux" and not any(name.startswith("MALLOC_") for name in os.environ):
-        _keep_freed_memory()
+def wait_a_little() -> None:
+    """Let threads wait in a loop for a moment before they sleep. To be called before torch is there.
 
-
-def _wait_a_little() -> None:
-    """Drawing is hundreds of small pieces of work a second for every thread. One that sleeps in between wakes up late:
-    a minute of video took a third longer. One that waits in a loop for long starves on a busy machine: a shot took
-    three times as long beside another job. Some ten thousand rounds are a third faster alone, and a third slower
-    beside a job that keeps a core busy. Only GNU's OpenMP, which torch brings on Linux, counts rounds.
+    Drawing is hundreds of small pieces of work a second for every thread. One that sleeps in between wakes up late; one
+    that waits in a loop for long starves on a busy machine. Three shots of 8 s on two cores: 29 s when threads sleep at
+    once, 20 s with ten thousand rounds, 18 s with a hundred thousand; beside a job that keeps a core busy 31, 40 and
+    101 s. Only GNU's OpenMP, which torch brings on Linux, counts rounds. What the user has set himself stays.
     """
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ["OMP_WAIT_POLICY"] = "passive"
         os.environ.setdefault("GOMP_SPINCOUNT", "10000")
 
 
-def _keep_freed_memory() -> None:
-    """Tensors of a step come and go alike. By default glibc gives large ones back to the system at once, and every page
-    of the next ones is cleared and mapped anew: a tenth of the time of a video."""
+def keep_freed_memory(device: str) -> None:
+    """Where a CPU draws: keep memory that was freed until the process ends.
+
+    Tensors of a step come and go alike. By default glibc gives large ones back to the system at once, and every page of
+    the next ones is cleared and mapped anew: a fifth of the time of a minute of video (82 s instead of 97 s, before
+    anything else was done). The price is that a process stays as large as it once was; so it is for drawing alone, and
+    not where another device draws or the user has settings of his own.
+    """
+    own = "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
+    if sys.platform != "linux" or own or not _is_cpu(device):
+        return
     import ctypes
 
     with contextlib.suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt
         for parameter, value in ((_MMAP_MAX, 0), (_TRIM, 1 << 30), (_TOP_PAD, 64 << 20)):
             mallopt(parameter, value)
+
+
+def _is_cpu(device: str) -> bool:
+    if device != "auto":
+        return device == "cpu"
+    import torch
+
+    return not torch.cuda.is_available()

@@ -244,8 +244,10 @@ def _draw(
     board: Any, source: Path, folder: Path, changes: dict[str, str], force: bool, device: str, quiet: bool
 ) -> Path:
     from moc.run import Request, render
+    from moc_cli import process
     from moc_cli.progress import RenderProgress
 
+    process.keep_freed_memory(device)
     request = Request(
         story=board, story_path=str(source), out=folder, overrides=changes, device=device, force=force, resume=not force
     )  # fmt: skip

@@ -186,7 +186,7 @@ def _merge(
     slots_lse = parts_lse[place]
     lse = torch.logsumexp(torch.cat([lse_R[:, None], slots_lse], 1), 1)
     own, shares = (lse_R - lse).exp_(), slots_lse.sub_(lse[:, None]).exp_()
-    if out_RD.device.type == "cpu" and parts_PD.dtype == lse.dtype:  # one pass over the slots of a row
+    if out_RD.device.type == "cpu" and parts_PD.dtype == shares.dtype == lse.dtype:  # a row's slots in one pass; W > 0
         total = F.embedding_bag(place, parts_PD, per_sample_weights=shares, mode="sum")
         return total.addcmul_(out_RD.to(lse.dtype), own[:, None]).to(dtype), lse
     merged = torch.empty_like(out_RD, dtype=dtype)

@@ -126,11 +126,14 @@ def forward(
         scores = torch.bmm(q, _take_keys(k_KD, slab, wide).mT)
         if slab.pad is not None:
             scores.masked_fill_(slab.pad, -torch.inf)
-        # Shares and log-sum-exp from one pass over the scores; the first key of a chunk is never padding.
-        shares = scores.log_softmax(-1)
+        top = scores.amax(-1, keepdim=True)
+        weights = scores.sub_(top).exp_()
+        total = weights.sum(-1, keepdim=True)
         a, b = slab.place
-        torch.sub(scores[..., :1], shares[..., :1], out=lse[a:b].view(*scores.shape[:2], 1))
-        torch.bmm(shares.exp_(), _take_keys(v_KD, slab, wide), out=out[a:b].view(q.shape))
+        block = out[a:b].view(q.shape)
+        torch.bmm(weights, _take_keys(v_KD, slab, wide), out=block)
+        block.div_(total)
+        torch.add(top, total.log_(), out=lse[a:b].view(total.shape))
     return out, lse, _place_of_slots(links, tiling)
 
 

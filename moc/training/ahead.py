@@ -7,6 +7,7 @@ network leaves idle. Pieces are pure functions of (seed, step, piece), so nothin
 
 from __future__ import annotations
 
+import contextvars
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import fields
@@ -36,7 +37,9 @@ class Ahead:
     def prepare(self, step: int, number: int) -> None:
         """Begin to make piece `number` of optimiser step `step`, where there is a GPU."""
         if self._thread is not None:
-            self._ready = step, number, self._thread.submit(self._make_aside, step, number, self._begun)
+            settings = contextvars.copy_context()  # those of the compiler count for one thread alone
+            job = self._thread.submit(settings.run, self._make_aside, step, number, self._begun)
+            self._ready = step, number, job
 
     def _make_aside(self, step: int, number: int, begun: torch.cuda.Event | None) -> Piece:
         assert self.stream is not None
@@ -52,6 +55,8 @@ class Ahead:
             return self.make(step, number)
         current = torch.cuda.current_stream(self.device)
         if ready is None or ready[:2] != (step, number):
+            if ready is not None and not ready[2].cancel():
+                ready[2].exception()  # waits: two threads at once would share what the renderer keeps
             piece = self.make(step, number)
         else:
             piece = ready[2].result()

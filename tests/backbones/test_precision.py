@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
@@ -89,23 +90,28 @@ def test_old_releases_of_torch_do_not_know(monkeypatch: pytest.MonkeyPatch) -> N
     assert asked() is False
 
 
-@pytest.mark.parametrize(("wide", "narrow", "expected"), [(2.0, 1.0, True), (1.1, 1.0, False), (1.0, 2.4, False)])
-def test_bfloat16_must_be_clearly_faster(
-    wide: float, narrow: float, expected: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("tiles", "instructions", "amd", "expected"),
+    [
+        (True, False, False, True),
+        (False, True, True, True),
+        (False, True, False, False),  # an Intel Xeon without tiles: 2.4 times as slow as float32
+        (False, False, True, False),
+    ],
+)
+def test_bfloat16_where_it_is_fast(
+    tiles: bool, instructions: bool, amd: bool, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seconds = {torch.float32: wide, torch.bfloat16: narrow}
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True, raising=False)
-    monkeypatch.setattr(precision, "seconds_of_a_product", seconds.__getitem__)
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: tiles, raising=False)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: instructions, raising=False)
+    monkeypatch.setattr(precision, "_is_amd", lambda: amd)
     assert asked() is expected
 
 
-def test_without_instructions_nothing_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("_is_avx512_bf16_supported", "_is_amx_tile_supported"):
-        monkeypatch.setattr(torch.cpu, name, lambda: False, raising=False)
-    monkeypatch.setattr(precision, "seconds_of_a_product", lambda dtype: pytest.fail("timed"))
-    assert asked() is False
-
-
-def test_a_product_is_timed() -> None:
-    for dtype in (torch.float32, torch.bfloat16):
-        assert 0 < precision.seconds_of_a_product(dtype, runs=1) < 60
+def test_who_made_the_cpu(tmp_path: Path) -> None:
+    place = tmp_path / "cpuinfo"
+    assert precision._is_amd(place) is False
+    place.write_text("vendor_id\t: GenuineIntel\n")
+    assert precision._is_amd(place) is False
+    place.write_text("processor\t: 0\nvendor_id\t: AuthenticAMD\n")
+    assert precision._is_amd(place) is True

@@ -1,4 +1,4 @@
-"""What a process is told before torch is there."""
+"""What a process is told so that a CPU draws fast."""
 
 from __future__ import annotations
 
@@ -32,21 +32,38 @@ def told(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     return asked
 
 
-def test_threads_wait_a_little_and_memory_is_kept(environment: dict[str, str], told: list[tuple[int, int]]) -> None:
-    process.tune()
+def test_threads_wait_a_little(environment: dict[str, str]) -> None:
+    process.wait_a_little()
     assert (environment["OMP_WAIT_POLICY"], environment["GOMP_SPINCOUNT"]) == ("passive", "10000")
+
+
+def test_a_cpu_keeps_memory(environment: dict[str, str], told: list[tuple[int, int]]) -> None:
+    process.keep_freed_memory("cuda")
+    assert told == []
+    process.keep_freed_memory("cpu")
     assert told == [(-4, 0), (-1, 1 << 30), (-2, 64 << 20)]
 
 
-def test_what_the_user_has_set_stays(environment: dict[str, str], told: list[tuple[int, int]]) -> None:
-    environment |= {"OMP_WAIT_POLICY": "active", "MALLOC_ARENA_MAX": "1"}
-    process.tune()
+@pytest.mark.parametrize("gpu", [True, False])
+def test_auto_is_what_there_is(
+    gpu: bool, environment: dict[str, str], told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    process.keep_freed_memory("auto")
+    assert len(told) == (0 if gpu else 3)
+
+
+@pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
+def test_what_the_user_has_set_stays(name: str, environment: dict[str, str], told: list[tuple[int, int]]) -> None:
+    environment |= {"OMP_WAIT_POLICY": "active", name: "1"}
+    process.wait_a_little()
+    process.keep_freed_memory("cpu")
     assert environment["OMP_WAIT_POLICY"] == "active"
     assert "GOMP_SPINCOUNT" not in environment
     assert told == []
     del environment["OMP_WAIT_POLICY"]
     environment["GOMP_SPINCOUNT"] = "7"
-    process.tune()
+    process.wait_a_little()
     assert environment["GOMP_SPINCOUNT"] == "7"
 
 
@@ -54,14 +71,14 @@ def test_other_systems_and_c_libraries(
     environment: dict[str, str], told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sys, "platform", "darwin")
-    process.tune()
+    process.keep_freed_memory("cpu")
     assert told == []
     monkeypatch.setattr(sys, "platform", "linux")
     monkeypatch.setattr(ctypes, "CDLL", lambda name: SimpleNamespace())
-    process.tune()
+    process.keep_freed_memory("cpu")
 
 
 def test_torch_is_not_there_yet() -> None:
     """OpenMP reads its environment once, when it is loaded."""
-    code = "import sys; from moc_cli import process; process.tune(); sys.exit('torch' in sys.modules)"
+    code = "import sys; from moc_cli import process; process.wait_a_little(); sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
