@@ -6,6 +6,7 @@ import ctypes
 import os
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -44,13 +45,21 @@ def test_a_cpu_keeps_memory(environment: dict[str, str], told: list[tuple[int, i
     assert told == [(-4, 0), (-1, 1 << 30), (-2, 64 << 20)]
 
 
-@pytest.mark.parametrize("gpu", [True, False])
-def test_auto_is_what_there_is(
-    gpu: bool, environment: dict[str, str], told: list[tuple[int, int]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
-    process.keep_freed_memory("auto")
-    assert len(told) == (0 if gpu else 3)
+@pytest.mark.parametrize(
+    ("device", "driver", "expected"),
+    [
+        ("auto", False, True),
+        ("auto", True, False),
+        ("cpu", True, True),
+        ("cuda:1", False, False),
+        ("mps", False, False),
+    ],
+)
+def test_who_will_draw(device: str, driver: bool, expected: bool, tmp_path: Path) -> None:
+    place = tmp_path / "driver"
+    if driver:
+        place.touch()
+    assert process._is_cpu(device, (str(tmp_path / "none"), str(place))) is expected
 
 
 @pytest.mark.parametrize("name", ["MALLOC_ARENA_MAX", "GLIBC_TUNABLES"])
