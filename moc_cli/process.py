@@ -26,8 +26,8 @@ def keep_freed_memory(device: str) -> None:
     """Where a CPU draws: keep memory that was freed until the process ends.
 
     Tensors of a step come and go alike. By default glibc gives large ones back to the system at once, and every page of
-    the next ones is cleared and mapped anew: a fifth of the time of a minute of video (82 s instead of 97 s, before
-    anything else was done). The price is that a process stays as large as it once was; so it is for drawing alone, and
+    the next ones is cleared and mapped anew: a seventh of the time of a minute of video (82 s instead of 97 s, before
+    threads waited). The price is that a process stays as large as it once was; so it is for drawing alone, and
     not where another device draws or the user has settings of his own.
     """
     own = "GLIBC_TUNABLES" in os.environ or any(name.startswith("MALLOC_") for name in os.environ)
