@@ -17,6 +17,7 @@ from typing import Any
 
 from memory_actions import actions_table, read_actions
 from memory_patterns import lead_lines, pattern_table, plot_patterns, points, read_patterns, readable_table
+from memory_streams import read_streams, streams_rows
 from memory_tables import (
     Found,
     kappa_by_gap_rows,
@@ -47,15 +48,20 @@ LONG = {
     "shots24": "24 shots", "shots24_outer": "24 shots, `outer_top_m: 5`",
     "shots64": "64 shots", "shots64_outer": "64 shots, `outer_top_m: 5`",
 }  # fmt: skip
-NO_CASES = {"leads", "patterns", "actions"}
+NO_CASES = {"leads", "patterns", "actions", "streams"}
 """What is told beside the cases."""
 Cases = Mapping[str, Found]
 
 
 def read_cases(folder: Path) -> dict[str, Found]:
-    """Everything measured, by case; `leads` among them, `patterns` and `actions`."""
+    """Everything measured, by case; `leads` among them, `patterns`, `actions` and `streams`."""
     cases = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob("*.json"))}
-    for name, more in (("patterns", read_patterns(folder / "patterns")), ("actions", read_actions(folder))):
+    others: dict[str, Found | None] = {
+        "patterns": read_patterns(folder / "patterns"),
+        "actions": read_actions(folder),
+        "streams": read_streams(folder, [case for case in LONG if case in cases]),
+    }
+    for name, more in others.items():
         if more is not None:
             cases[name] = more
     return cases
@@ -175,19 +181,25 @@ def patterns(cases: Cases) -> str:
     return "\n\n".join([*filter(None, parts), _picture("memory_patterns", "Recall, chance and cost by pattern")])
 
 
-def long_streams(cases: Cases) -> dict[str, Found]:
-    """Long streams by label, which says in how many steps one was drawn where that is not as in the planted table."""
+def stream_labels(cases: Cases) -> dict[str, str]:
+    """Labels of the long streams by case; they say in how many steps one was drawn where that is not as in the planted
+    table."""
     usual = cases["planted"]["experiment"]["steps"] if "planted" in cases else None
-    found = {}
+    labels = {}
     for case, label in LONG.items():
         if case in cases:
             steps = cases[case]["experiment"]["steps"]
-            found[label if usual in (None, steps) else f"{label}, {steps} steps"] = cases[case]
-    return found
+            labels[case] = label if usual in (None, steps) else f"{label}, {steps} steps"
+    return labels
+
+
+def long_streams(cases: Cases) -> dict[str, Found]:
+    """Long streams by label."""
+    return {label: cases[case] for case, label in stream_labels(cases).items()}
 
 
 def long(cases: Cases) -> str:
-    """Recall by gap, people and places, for long streams."""
+    """Recall by gap, people and places, for long streams, and how much of what is named is right along them."""
     found = long_streams(cases)
     gaps = sorted({int(gap) for one in found.values() for gap in one["means"]["character"]["recall_by_gap"]})
     rows = [["stream", "whose", *(f"gap {gap}" for gap in gaps)]]
@@ -195,7 +207,10 @@ def long(cases: Cases) -> str:
         for owner, part in one["means"].items():
             values = [part["recall_by_gap"].get(str(gap)) for gap in gaps]
             rows.append([label, f"{owner}s", *("" if value is None else f"{100 * value:.0f}" for value in values)])
-    return "\n\n".join([markdown(rows), _picture("memory_long", "Recall by shots since last seen in long streams")])
+    parts = [markdown(rows), _picture("memory_long", "Recall by shots since last seen in long streams")]
+    if "streams" in cases:
+        parts.append(markdown(streams_rows(cases["streams"], stream_labels(cases))))
+    return "\n\n".join(parts)
 
 
 def cost(cases: Cases) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import shutil
@@ -171,3 +172,23 @@ def test_leads_of_fewer_stories_say_so(scripts: tuple[ModuleType, ModuleType]) -
     patterns = {"stories": 128, "leads": {"k1": {"character": ahead, "place": ahead}}}
     table = scripts[1].goals({"planted": found(), "patterns": patterns})
     assert "random ones at k = 1 (128 stories) | characters +10.0 points" in table
+
+
+def test_where_in_a_stream_names_are_right(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    from memory_streams import read_streams, streams_rows
+
+    assert read_streams(tmp_path, ["long"]) is None
+    rows = [(0, True, True, 0), (1, False, True, 1), (7, False, True, 0), (8, False, True, 1), (9, False, False, 0)]
+    lines = [f"{shot},1,{read},{named},{planted}" for shot, planted, named, read in rows]
+    text = "\n".join(["shot,truth,read,named,planted", *lines]) + "\n"
+    with gzip.open(tmp_path / "long.csv.gz", "wt") as file:
+        file.write(text)
+    with gzip.open(tmp_path / "short.csv.gz", "wt") as file:
+        file.write("\n".join(text.splitlines()[:4]))
+    shares = read_streams(tmp_path, ["short", "long", "missing"])
+    assert shares == {"short": {"1-8": 0.5}, "long": {"1-8": 0.5, "9-16": 1.0}}, "not planted or open ones"
+    assert streams_rows(shares, {"long": "Long", "short": "Short"}) == [
+        ["named right in", "shots 1-8", "shots 9-16"], ["Short", "50.0", ""], ["Long", "50.0", "100.0"],
+    ]  # fmt: skip
+    assert len(streams_rows(shares, {"long": "Long"})) == 2

@@ -21,7 +21,7 @@ from moc.backbones.pocket.weights import SHIPPED, read_config
 from moc.training.config import load
 
 BENCHMARKS = ROOT / "benchmarks"
-PLANS = [BENCHMARKS / folder / "arms.yaml" for folder in ("patterns", "ablations")]
+PLANS = [BENCHMARKS / name for name in ("patterns/arms.yaml", "ablations/arms.yaml", "patterns/routed.yaml")]
 
 
 @pytest.fixture
@@ -35,7 +35,7 @@ def arms_fit(arms: Any) -> Any:
     return importlib.import_module("arms_fit")
 
 
-@pytest.mark.parametrize("path", PLANS, ids=lambda p: p.parent.name)
+@pytest.mark.parametrize("path", PLANS, ids=lambda p: f"{p.parent.name}-{p.stem}")
 def test_the_plans_that_come_along(arms: Any, path: Path) -> None:
     plan = arms.read_plan(path)
     base = plan.arms["base"].config
@@ -60,6 +60,19 @@ def test_arms_of_the_patterns_differ_in_the_pattern_alone(arms: Any) -> None:
         assert all(one == values[0] for one in values)
     assert all(arm.measure for arm in models.values())
     assert sum(arm.time for arm in models.values()) == 5
+
+
+def test_better_routes_begin_as_the_arms_of_the_patterns_do(arms: Any) -> None:
+    patterns, routed = arms.read_plan(PLANS[0]), arms.read_plan(PLANS[2])
+    for name in ("base", "moc", "moc-3", "dense-2"):
+        assert routed.arms[name].values == patterns.arms[name].values, "one --out serves both plans"
+    usual = routed.arms["moc"].config
+    for name in ("moc-drops", "moc-fine"):
+        config = routed.arms[name].config
+        assert (config.drop_off_max, config.drop_in_rate) == (1, 0)
+        assert config.steps == usual.steps
+        last, before = config.stages[-1], usual.stages[-1]
+        assert last.top_k * last.chunk_tokens == before.top_k * before.chunk_tokens, "as many keys"
 
 
 def test_equal_time_is_that_of_the_arm_that_was_timed(arms: Any, arms_fit: Any) -> None:
