@@ -92,10 +92,14 @@ def forward(
         if links is not None and len(links.slots):
             q_rows, k_rows, v_rows = _rows(q), _rows(k), _rows(v)
             if fused:
-                routed = flash.routed_forward(q_rows, k_rows, v_rows, links, call.layout, call.scale)
+                parts, parts_lse, place = flash.routed_forward(q_rows, k_rows, v_rows, links, call.layout, call.scale)
+                unit = parts_lse
             else:
-                routed = tiles.forward(q_rows, k_rows, v_rows, links, tiles.tile(links), call.layout, call.scale)
-            out_rows, lse_rows = _merge(_rows(out), lse.reshape(-1), *routed, q.dtype)
+                tiling = tiles.tile(links)
+                parts, parts_lse, unit, place = tiles.forward(
+                    q_rows, k_rows, v_rows, links, tiling, call.layout, call.scale
+                )
+            out_rows, lse_rows = _merge(_rows(out), lse.reshape(-1), parts, parts_lse, unit, place, q.dtype)
             out, lse = out_rows.view(q.shape), lse_rows.view(q.shape[:3])
         return out.to(q.dtype), lse.contiguous(), links
 
@@ -171,13 +175,21 @@ def _gradients(
 
 
 def _merge(
-    out_RD: Tensor, lse_R: Tensor, parts_PD: Tensor, parts_lse: Tensor, place: Tensor, dtype: torch.dtype
+    out_RD: Tensor,
+    lse_R: Tensor,
+    parts_PD: Tensor,
+    parts_lse: Tensor,
+    unit: Tensor,
+    place: Tensor,
+    dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
     """One softmax from a mandatory result per row and W routed ones, slot after slot.
 
     Args:
         out_RD, lse_R: the mandatory part.
-        parts_PD, parts_lse: routed results; `place` [R W] names those of each row, the last of them standing for none.
+        parts_PD, parts_lse, unit: routed results, their log-sum-exps, and the logarithm of what they are in units of:
+            `parts_lse` for weighted means of values, something smaller for sums that nothing has divided yet.
+        place: [R W] names those of each row, the last of them standing for none.
 
     Returns:
         [R, D] in `dtype`, and [R] log-sum-exp.
@@ -185,7 +197,8 @@ def _merge(
     place = place.view(len(lse_R), -1)
     slots_lse = parts_lse[place]
     lse = torch.logsumexp(torch.cat([lse_R[:, None], slots_lse], 1), 1)
-    own, shares = (lse_R - lse).exp_(), slots_lse.sub_(lse[:, None]).exp_()
+    own = (lse_R - lse).exp_()
+    shares = (slots_lse if unit is parts_lse else unit[place]).sub_(lse[:, None]).exp_()
     if out_RD.device.type == "cpu" and parts_PD.dtype == shares.dtype == lse.dtype:  # a row's slots in one pass; W > 0
         total = F.embedding_bag(place, parts_PD, per_sample_weights=shares, mode="sum")
         return total.addcmul_(out_RD.to(lse.dtype), own[:, None]).to(dtype), lse

@@ -106,35 +106,36 @@ def slabs(tiling: Tiling, layout: TokenLayout, head_dim: int, item: int) -> Iter
 
 def forward(
     q_RD: Tensor, k_KD: Tensor, v_KD: Tensor, links: Links, tiling: Tiling, layout: TokenLayout, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Attention of every link to its chunk alone.
 
     Args:
         q_RD: [B H Lq, D] query rows; k_KD, v_KD: [B H L, D] key and value rows.
 
     Returns:
-        [P + 1, D] padded outputs, [P + 1] their natural-log LSE, both in the working dtype; the last row stands for
-        no link: zeros and -inf. And [B H Lq W] int64, the padded row of each slot.
+        [P + 1, D] padded outputs, sums of values with weights exp(score - top), of which the largest is one; [P + 1]
+        natural-log LSE of the scores; [P + 1] their top: all in the working dtype. The last row stands for no link:
+        zeros and -inf. And [B H Lq W] int64, the padded row of each slot.
     """
     wide = torch.promote_types(q_RD.dtype, torch.float32)
     out = torch.empty(tiling.rows + 1, q_RD.shape[1], dtype=wide, device=q_RD.device)
-    lse = torch.empty(tiling.rows + 1, dtype=wide, device=q_RD.device)
-    out[-1], lse[-1] = 0, -torch.inf
+    lse, tops = (torch.empty(tiling.rows + 1, dtype=wide, device=q_RD.device) for _ in range(2))
+    out[-1], lse[-1], tops[-1] = 0, -torch.inf, -torch.inf
     rows = links.rows
+    q_RD = q_RD.to(wide) * scale
     for slab in slabs(tiling, layout, q_RD.shape[1], out.element_size()):
-        q = _take(q_RD, rows[slab.links], wide).mul_(scale)
-        scores = torch.bmm(q, _take_keys(k_KD, slab, wide).mT)
+        q = _take(q_RD, rows[slab.links], wide)
+        # Keys before queries: a processor takes maxima and sums of whole rows side by side, not within a short row.
+        scores = torch.bmm(_take_keys(k_KD, slab, wide), q.mT)
         if slab.pad is not None:
-            scores.masked_fill_(slab.pad, -torch.inf)
-        top = scores.amax(-1, keepdim=True)
-        weights = scores.sub_(top).exp_()
-        total = weights.sum(-1, keepdim=True)
+            scores.masked_fill_(slab.pad.mT, -torch.inf)
         a, b = slab.place
-        block = out[a:b].view(q.shape)
-        torch.bmm(weights, _take_keys(v_KD, slab, wide), out=block)
-        block.div_(total)
-        torch.add(top, total.log_(), out=lse[a:b].view(total.shape))
-    return out, lse, _place_of_slots(links, tiling)
+        top = tops[a:b].view(len(q), 1, -1)
+        torch.amax(scores, 1, keepdim=True, out=top)
+        weights = scores.sub_(top).exp_()
+        torch.add(top, weights.sum(1, keepdim=True).log_(), out=lse[a:b].view(top.shape))
+        torch.bmm(weights.mT, _take_keys(v_KD, slab, wide), out=out[a:b].view(q.shape))
+    return out, lse, tops, _place_of_slots(links, tiling)
 
 
 def backward(
@@ -206,10 +207,10 @@ def _add_rows(into: Tensor, tiles: Tensor, slab: Slab) -> None:
 
 def _place_of_slots(links: Links, tiling: Tiling) -> Tensor:
     """[B H Lq W] padded row of each slot, the row past the last for slots without a link."""
-    nth_tile = torch.arange(len(tiling.group), device=links.slots.device).repeat_interleave(
-        (tiling.last + 1 - tiling.first).clamp(max=tiling.height), output_size=len(links.slots)
-    )
-    place = nth_tile * tiling.height + torch.arange(len(nth_tile), device=nth_tile.device) - tiling.first[nth_tile]
+    device = links.slots.device
+    shift = torch.arange(len(tiling.group), device=device) * tiling.height - tiling.first  # from link to padded row
+    sizes = (tiling.last + 1 - tiling.first).clamp(max=tiling.height)
+    place = shift.repeat_interleave(sizes, output_size=len(links.slots)) + torch.arange(len(links.slots), device=device)
     return torch.full((links.num_slots,), tiling.rows, device=place.device).index_copy_(0, links.slots, place)
 
 

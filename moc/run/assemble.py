@@ -5,7 +5,6 @@ Everything reads the shot files one at a time, so the number of shots does not c
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from moc.run.arrays import add_array, array_file
 from moc.run.files import atomic, sha256_file
 from moc.run.folder import RunFolder
 from moc.run.state import ShotState
@@ -102,26 +102,18 @@ def write_routing(folder: RunFolder, states: Mapping[int, ShotState]) -> None:
     """
     numbers = sorted(states)
     chunks = []
-    with atomic(folder.routing) as temporary, zipfile.ZipFile(temporary, "w") as archive:
+    with atomic(folder.routing) as temporary, array_file(temporary) as archive:
         for number in numbers:
             steps = states[number].routing
             chunks.append(steps.shape[3])
-            _add_array(archive, f"counts_{number:02d}", steps.sum(axis=0, dtype=np.uint32))
-            _add_array(archive, f"steps_{number:02d}", steps)
+            add_array(archive, f"counts_{number:02d}", steps.sum(axis=0, dtype=np.uint32))
+            add_array(archive, f"steps_{number:02d}", steps)
             if (choices := states[number].choices) is not None:
-                _add_array(archive, f"choices_{number:02d}", choices)
-        _add_array(archive, "chunk_shot", np.repeat(np.array(numbers, np.int32), chunks))
-        _add_array(archive, "shot_numbers", np.array(numbers, np.int32))
-        _add_array(archive, "shot_ids", np.array([states[number].note.id for number in numbers]))
-        _add_array(archive, "axes", np.array(["layer", "head", "query part", "key part"]))
-
-
-def _add_array(archive: zipfile.ZipFile, name: str, array: np.ndarray) -> None:
-    """One more array of an `.npz` file, as `np.savez_compressed` writes it."""
-    entry = zipfile.ZipInfo(f"{name}.npy")  # of a fixed date, so that equal counts give equal bytes
-    entry.compress_type = zipfile.ZIP_DEFLATED
-    with archive.open(entry, "w", force_zip64=True) as file:
-        np.lib.format.write_array(file, array, allow_pickle=False)
+                add_array(archive, f"choices_{number:02d}", choices)
+        add_array(archive, "chunk_shot", np.repeat(np.array(numbers, np.int32), chunks))
+        add_array(archive, "shot_numbers", np.array(numbers, np.int32))
+        add_array(archive, "shot_ids", np.array([states[number].note.id for number in numbers]))
+        add_array(archive, "axes", np.array(["layer", "head", "query part", "key part"]))
 
 
 def _frames(state: ShotState) -> np.ndarray:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from moc.errors import InputError
+from moc.run.arrays import add_array, array_file
 from moc.run.files import atomic, sha256_json
 from moc.run.shape import Table, fault, matching, optional, whole
 from moc.sampling import REVISION
@@ -180,12 +181,13 @@ def state_path(folder: Path, number: int, take: int | None = None) -> Path:
 def save_state(path: Path, result: ShotResult, note: ShotNote) -> None:
     """Write a finished shot; equal shots give equal bytes."""
     text = np.frombuffer(note.to_json().encode(), np.uint8)
-    with atomic(path) as temporary, temporary.open("wb") as file:
-        arrays: dict[str, Any] = {"note": text, "latents": result.latents, "routing": result.routing}
-        arrays["frames"] = result.frames
+    with atomic(path) as temporary, array_file(temporary) as archive:
+        add_array(archive, "note", text)
+        add_array(archive, "latents", result.latents, packed=False)
+        add_array(archive, "routing", result.routing)
+        add_array(archive, "frames", result.frames, packed=False)
         if result.choices is not None:
-            arrays["choices"] = result.choices
-        np.savez_compressed(file, **arrays)
+            add_array(archive, "choices", result.choices)
 
 
 class ShotState:

@@ -49,7 +49,18 @@ def per_token(values_BND: Tensor, segments: Sequence[int]) -> Tensor:
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """LayerNorm without affine, then per-token shift and scale (adaLN)."""
+    if shift.numel() == scale.numel() == x.shape[-1]:  # the same for every token: an affine one, in one pass
+        return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten())
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
+
+
+def gelu(x: Tensor) -> Tensor:
+    """GELU in its tanh form. torch's own takes four times as long on a CPU as what it is made of."""
+    if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
+        return F.gelu(x, approximate="tanh")
+    root = 2 * math.sqrt(2 / math.pi)  # x (1 + tanh u) / 2 = x sigmoid(2 u)
+    inner = torch.addcmul(x.new_tensor(root), x, x, value=0.044715 * root)
+    return inner.mul_(x).sigmoid_().mul_(x)
 
 
 class Block(nn.Module):
@@ -90,7 +101,7 @@ class Block(nn.Module):
         mod = mod_BN6D + self.table
         x = x + per_token(mod[:, :, 2], segments) * self.out(attended_BHLD.transpose(1, 2).flatten(2))
         h = modulated_norm(x, per_token(mod[:, :, 3], segments), per_token(mod[:, :, 4], segments))
-        return x + per_token(mod[:, :, 5], segments) * self.down(F.gelu(self.up(h), approximate="tanh"))
+        return x + per_token(mod[:, :, 5], segments) * self.down(gelu(self.up(h)))
 
 
 class Skip(nn.Module):
@@ -191,7 +202,7 @@ class PocketDiT(nn.Module):
         hidden = self.head_up(h)
         if self.skip is not None:
             hidden = hidden + self.skip.hidden(noisy)
-        clean = self.head_down(F.gelu(hidden, approximate="tanh"))
+        clean = self.head_down(gelu(hidden))
         return clean if self.skip is None else clean + self.skip.gate(h) * noisy
 
     def run_blocks(

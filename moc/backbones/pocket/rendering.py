@@ -72,7 +72,8 @@ class RouteCounts:
         videos = [layout.video_range(p) for p in pieces]
         begin = np.cumsum([0, *(stop - start for start, stop in videos)]).tolist()
         self.offset = dict(zip(pieces, begin[:-1], strict=True))  # of each piece among the shot's video tokens
-        self.by_token = torch.zeros(begin[-1], self.width, dtype=torch.int32)
+        self.by_token = torch.zeros(begin[-1], self.width + 1, dtype=torch.int32)  # the last column is no choice
+        self.one = torch.ones(1, 1, dtype=torch.int32)
 
     def add(self, layer: int, routing: Routing, part: TokenLayout, rows: tuple[int, int]) -> None:
         """Count one layer's routing over `rows` of `part`, a layout selected from the stream's."""
@@ -99,10 +100,11 @@ class RouteCounts:
 
     def _add_tokens(self, routing: Routing, part: TokenLayout, ranks: Tensor, rows: tuple[int, int]) -> None:
         """Count what each video token chose; `ranks`: [C] number of the part of the story that each chunk is in."""
-        chosen = routing.indices[0].cpu().long()[:, ~part.is_text.cpu()[rows[0] : rows[1]]]  # [H, V, W]
-        token = torch.arange(chosen.shape[1])[None, :, None] + self.offset[int(part.shot_ids[rows[0]])]
-        cell = (token * self.width + ranks[chosen.clamp(min=0)])[chosen >= 0]
-        self.by_token.view(-1).index_add_(0, cell, torch.ones_like(cell, dtype=torch.int32))
+        chosen = routing.indices[0].cpu()[:, ~part.is_text.cpu()[rows[0] : rows[1]]]  # [H, V, W]
+        beyond = torch.cat([ranks, ranks.new_full((1,), self.width)])  # -1, no choice, is the last of these
+        column = beyond[chosen.transpose(0, 1).flatten(1)]  # [V, H W]
+        first = self.offset[int(part.shot_ids[rows[0]])]
+        self.by_token[first : first + len(column)].scatter_add_(1, column, self.one.expand(column.shape))
 
     def table(self) -> np.ndarray:
         """What a map shows, as `ShotResult.routing`: chosen links, and those of a pattern that the layout decides."""
@@ -110,7 +112,7 @@ class RouteCounts:
 
     def choices(self, size: PocketConfig, n: int = 8) -> np.ndarray:
         """What each token chose most, as `ShotResult.choices`; equal counts in order of parts."""
-        counts = self.by_token.numpy()
+        counts = self.by_token[:, : self.width].numpy()
         parts = np.argsort(-counts, axis=1, kind="stable")[:, :n]
         pairs = np.stack([parts, np.take_along_axis(counts, parts, axis=1)], axis=-1).astype(np.uint32)
         rows, columns = size.grid  # tokens run down the columns
