@@ -2,8 +2,8 @@
 
     python benchmarks/sampling_grids.py OUT --ways 10:6:1,6:6:1,6:10:1,6:10:0.99 --stories 128     # one H200: 3 minutes
 
-A way is STEPS:SHIFT:TO or STEPS:SHIFT:TO:FROM: denoising steps, shift of their grid, and the timesteps between which
-guidance acts. Everything else is as the weights say. Each way ends in OUT/WAY.json and OUT/WAY.csv.gz; those that are
+A way is STEPS:SHIFT:TO, with :FROM and :LAST behind where they are not 0: denoising steps, shift of their grid, the
+timesteps between which guidance acts, and the last timestep where the grid is not to be even. Everything else is as the weights say. Each way ends in OUT/WAY.json and OUT/WAY.csv.gz; those that are
 there already are told again, and all are held against the first, story by story.
 """
 
@@ -39,15 +39,16 @@ class Way:
     shift: float
     guidance_to: float
     guidance_from: float = 0.0
+    last_step: float = 0.0
 
     @staticmethod
     def of(text: str) -> Way:
-        """From STEPS:SHIFT:TO[:FROM]."""
+        """From STEPS:SHIFT:TO[:FROM[:LAST]]."""
         try:
             steps, *others = text.split(":")
             return Way(text.replace(":", "_"), int(steps), *(float(x) for x in others))
         except (TypeError, ValueError):
-            raise argparse.ArgumentTypeError(f"{text!r} is no STEPS:SHIFT:TO[:FROM]") from None
+            raise argparse.ArgumentTypeError(f"{text!r} is no STEPS:SHIFT:TO[:FROM[:LAST]]") from None
 
 
 def ways(text: str) -> list[Way]:
@@ -58,7 +59,9 @@ def ways(text: str) -> list[Way]:
 def measure(way: Way, model: PocketDiT, reader: Reader, args: argparse.Namespace) -> None:
     """Render, read, keep."""
     own = model.config
-    model.config = replace(own, shift=way.shift, guidance_to=way.guidance_to, guidance_from=way.guidance_from)
+    model.config = replace(
+        own, shift=way.shift, guidance_to=way.guidance_to, guidance_from=way.guidance_from, last_step=way.last_step
+    )
     experiment = Experiment(
         table=TABLES[0], stories=args.stories, shots=args.shots, latent_frames=args.latent_frames,
         config=MoCConfig.preset("pocket"), steps=way.steps, guidance=None, motion=True,
@@ -88,7 +91,8 @@ def table(kept: list[Way], out: Path, stories: int) -> str:
             cells += [percent(float(values[0][0])), apart]
         guided = f"{way.guidance_from:g} to {way.guidance_to:g}"
         goes = (told["motion"] or {}).get("moves_as_told")  # None where nobody can be read
-        rows.append([str(way.steps), f"{way.shift:g}", guided, *cells, "" if goes is None else percent(goes)])
+        steps = str(way.steps) if not way.last_step else f"{way.steps}, the last at {way.last_step:g}"
+        rows.append([steps, f"{way.shift:g}", guided, *cells, "" if goes is None else percent(goes)])
     return markdown(rows)
 
 

@@ -65,7 +65,8 @@ def facts(weights: Path = SHIPPED) -> str:
         f"{size.tokens_per_frame} a latent frame; text {size.global_tokens} + {size.caption_tokens} a shot |",
         f"| picture | {size.picture_width}x{size.picture_height}, {size.fps} frames a second |",
         f"| sampled | in {STEPS} steps, shift {size.shift:g}, guidance {size.guidance:g} "
-        f"up to t = {size.guidance_to:g} |",
+        f"{f'from t = {size.guidance_from:g} ' if size.guidance_from else ''}up to t = {size.guidance_to:g}"
+        f"{f', the last at t = {size.last_step:g}' if size.last_step else ''} |",
         f"| optimiser steps | {steps:,}{began} |",
         "",
         "Stages, in order:",

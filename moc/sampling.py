@@ -19,20 +19,29 @@ REVISION = 4
 """Counts changes after which the same story, seed and weights give other videos: runs of before are drawn anew."""
 
 
-def timesteps(steps: int, shift: float = 1.0) -> list[float]:
+def timesteps(steps: int, shift: float = 1.0, last: float = 0.0) -> list[float]:
     """`steps + 1` timesteps from 1 down to 0, evenly spaced in u and shifted: t = s u / (1 + (s - 1) u).
 
     Args:
         steps: model evaluations.
         shift: above 1 spends more of them near noise (SD3, equation 23).
+        last: timestep of the last evaluation, and the others are a grid of one step less; 0, or what is no lower than
+            that grid ends by itself, for an even grid. With a high shift and few steps the last evaluation would see
+            mostly noise, and what it can't tell from that, such as the limbs of who runs, it blurs.
 
     Raises:
-        ValueError: fewer than one step, or a shift that is not positive.
+        ValueError: fewer than one step, a shift that is not positive, or a last timestep that is not in [0, 1).
     """
     if steps < 1:
         raise ValueError(f"steps must be at least 1, got {steps}")
     if not shift > 0 or not math.isfinite(shift):
         raise ValueError(f"shift must be a positive number, got {shift}")
+    if not 0 <= last < 1:
+        raise ValueError(f"the last timestep must be at least 0 and below 1, got {last}")
+    if last and steps > 1:
+        others = timesteps(steps - 1, shift)[:-1]
+        if last < others[-1]:
+            return [*others, last, 0.0]
     grid = [1 - i / steps for i in range(steps + 1)]
     return [shift * u / (1 + (shift - 1) * u) for u in grid]
 

@@ -99,8 +99,9 @@ class TrainConfig:
         drop_routes: share of stories trained with no routed link at all (so that a run without memory is still sharp).
         drop_text: share of stories without any text, and without routes (for guidance).
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
-        guidance_to, sampled_shift: up to which timestep it does, and the shift of the timesteps of sampling, 0 for that
-            of training. Both go into the header of the weights alone.
+        guidance_from, guidance_to: between which timesteps it does.
+        sampled_shift, last_step: shift of the timesteps of sampling, 0 for that of training, and the last of them but 0
+            (`moc.sampling.timesteps`). As those of guidance they go into the header of the weights alone.
         noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
             where figures are.
         recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and
@@ -151,8 +152,10 @@ class TrainConfig:
     drop_routes: float = 0.1
     drop_text: float = 0.05
     guidance: float = 1.0
+    guidance_from: float = 0.0
     guidance_to: float = 1.0
     sampled_shift: float = 0.0
+    last_step: float = 0.0
     noisiest: float = 0.0
     recognition: float = 0.0
     reading: float = 0.0
@@ -182,7 +185,16 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (*shares, "character_until", "noisiest", "named_most", "omit", "drop_off_max", "guidance_to"):
+        for name in (
+            *shares,
+            "character_until",
+            "noisiest",
+            "named_most",
+            "omit",
+            "drop_off_max",
+            "guidance_from",
+            "guidance_to",
+        ):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
@@ -234,7 +246,8 @@ class TrainConfig:
         reach = max(PocketConfig.reach, *(stage.shots - 1 for stage in self.stages))
         sampling = {
             "shift": self.sampled_shift or self.shift, "noise": self.noise, "guidance": self.guidance,
-            "guidance_to": self.guidance_to, "reach": reach,
+            "guidance_from": self.guidance_from, "guidance_to": self.guidance_to, "last_step": self.last_step,
+            "reach": reach,
         }  # fmt: skip
         return PocketConfig(**{**self.model, **sampling})
 

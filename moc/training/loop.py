@@ -375,7 +375,7 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
         ValueError: names the first setting that differs, and both values.
     """
     free = {"model", "stages", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
-    free |= {"guidance_to", "sampled_shift"}  # are said of the weights alone
+    free |= {"guidance_from", "guidance_to", "sampled_shift", "last_step"}  # are said of the weights alone
     values = now.to_dict()
     untold = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}  # by an older checkpoint
     for key, value in (untold | before).items():

@@ -18,7 +18,7 @@ from moc.backbones.pocket.stream import Memory
 from moc.backbones.pocket.world_stream import stream_world, to_uint8
 from moc.config import MoCConfig
 from moc.run.files import atomic
-from moc.sampling import Solver, timesteps
+from moc.sampling import Solver
 from moc.world.story import StoryBatch
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ def joint_stories(
 
         return model(first, captions, z, t, cos, sin, attention).float()
 
-    grid = timesteps(steps, size.shift)
+    grid = size.timesteps(steps)
     solver = Solver(grid)
     for index in range(steps):
         t = torch.full(z.shape[:2], grid[index], device=device)

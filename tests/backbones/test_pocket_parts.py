@@ -276,6 +276,20 @@ def test_timesteps_run_from_noise_to_clean() -> None:
             timesteps(steps, shift)
 
 
+def test_a_last_step_of_its_own_follows_a_grid_of_one_less() -> None:
+    even = timesteps(6, 10.0)
+    assert timesteps(7, 10.0, 0.25) == [*even[:-1], 0.25, 0.0]
+    assert timesteps(2, 10.0, 0.25) == [1.0, 0.25, 0.0]
+    assert timesteps(1, 10.0, 0.25) == [1.0, 0.0], "one step is the first and the last"
+    assert timesteps(7, 10.0, 0.9) == timesteps(7, 10.0), "an even grid ends lower by itself"
+    for last in (-0.1, 1.0, math.nan):
+        with pytest.raises(ValueError, match="last timestep must be at least 0 and below 1"):
+            timesteps(7, 10.0, last)
+        with pytest.raises(ValueError, match="last_step must be at least 0 and below 1"):
+            PocketConfig(last_step=last)
+    assert PocketConfig(shift=10.0, last_step=0.25).timesteps(7) == timesteps(7, 10.0, 0.25)
+
+
 @pytest.mark.parametrize("second_order", [False, True])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 def test_a_perfect_prediction_arrives_exactly(steps: int, second_order: bool) -> None:

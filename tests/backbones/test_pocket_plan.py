@@ -285,6 +285,8 @@ def test_guidance_of_an_interval_costs_its_steps_alone() -> None:
     both = PocketConfig(guidance=2.0, shift=6.0, guidance_from=0.8, guidance_to=0.97)
     assert guided_steps(story, both) == 5
     assert make_plan(story, both, "pocket").shots[0].flops * 20 == pytest.approx(flops[0] * 15)
+    late = PocketConfig(guidance=2.0, shift=10.0, guidance_from=0.5, last_step=0.25)
+    assert guided_steps(story, late) == 9, "all but the last"
     with pytest.raises(ValueError, match=r"guidance_from and guidance_to must be 0 to 1.* got 2 and 1\.0"):
         PocketConfig(guidance_from=2)
     with pytest.raises(ValueError, match=r"the former no higher, got 0\.5 and 0\.4"):

@@ -23,8 +23,9 @@ def script(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def test_ways(script: ModuleType) -> None:
     first, second = script.ways("10:6:1,6:10:0.99:0.7")
     assert (first.steps, first.shift, first.guidance_to, first.guidance_from) == (10, 6.0, 1.0, 0.0)
-    assert (second.name, second.guidance_from) == ("6_10_0.99_0.7", 0.7)
-    for wrong in ("6", "6:10", "six:10:1", "6:10:1:0:0"):
+    assert (second.name, second.guidance_from, second.last_step) == ("6_10_0.99_0.7", 0.7, 0)
+    assert script.Way.of("7:10:0.99:0.5:0.25").last_step == 0.25
+    for wrong in ("6", "6:10", "six:10:1", "6:10:1:0:0:0"):
         with pytest.raises(argparse.ArgumentTypeError, match="STEPS:SHIFT:TO"):
             script.ways(wrong)
 

@@ -46,14 +46,15 @@ def test_weights_reach_as_far_back_as_their_longest_story(shots: tuple[int, ...]
 @pytest.mark.parametrize(
     ("changes", "sampled"),
     [
-        ({}, (6.0, 1.0)),
-        ({"sampled_shift": 10.0, "guidance_to": 0.99}, (10.0, 0.99)),
-        ({"sampled_shift": 0}, (6.0, 1.0)),
+        ({}, (6.0, 0.0, 1.0, 0.0)),
+        ({"sampled_shift": 10.0, "guidance_to": 0.99}, (10.0, 0.0, 0.99, 0.0)),
+        ({"sampled_shift": 0, "guidance_from": 0.5, "last_step": 0.25}, (6.0, 0.5, 1.0, 0.25)),
     ],
 )
-def test_weights_say_how_they_are_sampled(changes: dict[str, float], sampled: tuple[float, float]) -> None:
+def test_weights_say_how_they_are_sampled(changes: dict[str, float], sampled: tuple[float, ...]) -> None:
     config = parse({**TINY, "shift": 6.0, **changes})
-    assert (config.network().shift, config.network().guidance_to) == sampled
+    size = config.network()
+    assert (size.shift, size.guidance_from, size.guidance_to, size.last_step) == sampled
     assert config.shift == 6.0
 
 

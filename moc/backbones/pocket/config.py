@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from moc.sampling import timesteps
 from moc.world import schema
 
 LONGEST_SHOT = 16  # latent frames of the longest shot of training: 8 s
 MAX_TRAINED_SHOT = 64  # the highest shot index of training, which sets in at a random one
-OF_SAMPLING = ("shift", "noise", "guidance", "guidance_from", "guidance_to", "reach")
+OF_SAMPLING = ("shift", "last_step", "noise", "guidance", "guidance_from", "guidance_to", "reach")
 """What a model says of how it is sampled; its network is the same whatever they are."""
 
 
@@ -29,7 +30,7 @@ class PocketConfig:
             carries.
         patch_frames, patch_size: a token is `patch_frames` frames of `patch_size` x `patch_size` pixels.
         picture_width, picture_height, fps: pixels and frames a second of the video.
-        shift: of the timesteps of sampling.
+        shift: of the timesteps of sampling; last_step: the last of them but 0 (see `timesteps`), 0 for an even grid.
         noise: kind of noise ("scales" or "white") of training, which sampling repeats.
         guidance: classifier-free guidance scale that stories get which ask for none; 1 is none.
         guidance_from, guidance_to: guidance acts between these timesteps and costs nothing outside (a limited interval:
@@ -55,6 +56,7 @@ class PocketConfig:
     picture_height: int = schema.HEIGHT
     fps: int = schema.FPS
     shift: float = 3.0
+    last_step: float = 0.0
     guidance: float = 1.0
     guidance_from: float = 0.0
     guidance_to: float = 1.0
@@ -70,6 +72,8 @@ class PocketConfig:
             raise ValueError(f"noise = {self.noise!r} must be 'scales' or 'white'")
         if not self.shift > 0:
             raise ValueError(f"shift must be positive, got {self.shift}")
+        if not 0 <= self.last_step < 1:
+            raise ValueError(f"last_step must be at least 0 and below 1, got {self.last_step}")
         if not 0 <= self.guidance <= 50:
             raise ValueError(f"guidance must be 0 to 50, got {self.guidance}")
         if not 0 <= self.guidance_from <= self.guidance_to <= 1:
@@ -109,6 +113,10 @@ class PocketConfig:
     def patch_values(self) -> int:
         """Numbers in one patch (frames x RGB x pixels)."""
         return self.patch_frames * 3 * self.patch_size**2
+
+    def timesteps(self, steps: int) -> list[float]:
+        """The timesteps of sampling in so many steps, from 1 down to 0."""
+        return timesteps(steps, self.shift, self.last_step)
 
     def guides(self, t: float) -> bool:
         """Whether guidance acts at timestep `t`."""

@@ -18,7 +18,6 @@ from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flops
 from moc.config import MoCConfig
 from moc.errors import InputError
-from moc.sampling import timesteps
 from moc.world.language import StoryText, Understanding, encode, understand_story
 from moc.world.schema import COLUMNS, FACT_ID
 
@@ -112,7 +111,7 @@ def guided_steps(story: Storyboard, size: PocketConfig) -> int:
     """How many of a story's denoising steps are guided, and so take two passes."""
     if guidance_of(story, size) == 1.0:
         return 0
-    return sum(size.guides(t) for t in timesteps(story.sampling.steps or STEPS, size.shift)[:-1])
+    return sum(size.guides(t) for t in size.timesteps(story.sampling.steps or STEPS)[:-1])
 
 
 def read_words(story: Storyboard) -> Understanding:

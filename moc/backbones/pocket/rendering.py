@@ -39,7 +39,7 @@ from moc.config import MoCConfig
 from moc.errors import InputError
 from moc.layout import TokenLayout
 from moc.routing import Routing, route
-from moc.sampling import Solver, timesteps
+from moc.sampling import Solver
 
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
@@ -220,7 +220,7 @@ def render_stream(
     pieces = cut_into_pieces(story, size)
     by_shot = pieces_by_shot(pieces)
     steps = story.sampling.steps or STEPS
-    grid = timesteps(steps, size.shift)
+    grid = size.timesteps(steps)
     scale = guidance_of(story, size)
     global_tokens, captions = _text(model, story, pieces)
     frames = [piece.frames for piece in pieces]
@@ -288,7 +288,7 @@ def render_joint(
     config = attention_of(story)
     pieces = cut_into_pieces(story, size)
     steps = story.sampling.steps or STEPS
-    grid = timesteps(steps, size.shift)
+    grid = size.timesteps(steps)
     scale = guidance_of(story, size)
     global_tokens, captions = _text(model, story, pieces)
     layout = Memory.layout_of(model, config, [piece.frames for piece in pieces])

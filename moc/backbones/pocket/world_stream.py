@@ -28,7 +28,7 @@ from moc.config import MoCConfig
 from moc.layout import Shot, TokenLayout
 from moc.outer_loop import select_shots
 from moc.routing import Routing
-from moc.sampling import Solver, timesteps
+from moc.sampling import Solver
 from moc.world.render import render
 from moc.world.story import StoryBatch
 from moc.world.tokens import encode_batch
@@ -111,7 +111,7 @@ def stream_world(
         raise ValueError(f"planted must be {list(shape)}, got {list(planted.shape)}")
     device, size = stories.scene.device, model.config
     guidance = size.guidance if guidance is None else guidance
-    grid = timesteps(steps, size.shift)
+    grid = size.timesteps(steps)
     streams = _Streams(model, stories, config, latent_frames, guided=guidance != 1.0)
     tally = _Attended(config, stories.stories, size.layers, size.heads)
     frames, costs, sparsities = [], [], []
