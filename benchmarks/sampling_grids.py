@@ -3,8 +3,9 @@
     python benchmarks/sampling_grids.py OUT --ways 10:6:1,6:6:1,6:10:1,6:10:0.99 --stories 128     # one H200: 3 minutes
 
 A way is STEPS:SHIFT:TO, with :FROM and :LAST behind where they are not 0: denoising steps, shift of their grid, the
-timesteps between which guidance acts, and the last timestep where the grid is not to be even. Everything else is as the weights say. Each way ends in OUT/WAY.json and OUT/WAY.csv.gz; those that are
-there already are told again, and all are held against the first, story by story.
+timesteps between which guidance acts, and the last timestep where the grid is not to be even. Everything else is as the
+weights say. Each way ends in OUT/WAY.json and OUT/WAY.csv.gz; those that are there already are told again, and all are
+held against the first, story by story.
 """
 
 from __future__ import annotations

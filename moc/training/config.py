@@ -185,16 +185,8 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        for name in (
-            *shares,
-            "character_until",
-            "noisiest",
-            "named_most",
-            "omit",
-            "drop_off_max",
-            "guidance_from",
-            "guidance_to",
-        ):
+        sampling = ("guidance_from", "guidance_to", "last_step")
+        for name in (*shares, *sampling, "character_until", "noisiest", "named_most", "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)
         _within("drop_in_rate", self.drop_in_rate, 0, 64)
