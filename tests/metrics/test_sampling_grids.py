@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from types import ModuleType
 
+import pandas as pd
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,3 +63,68 @@ def test_measuring(
         script.main()
     assert seen == [(1, 6.0, 1.0), (2, 10.0, 0.99)]
     assert "| 2 | 10 | 0 to 0.99 |" in capsys.readouterr().out
+
+
+# Who moves.
+
+
+@pytest.fixture
+def movers(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import sampling_movers
+
+    return sampling_movers
+
+
+def test_shots_with_somebody_who_runs_or_jumps(movers: ModuleType) -> None:
+    stories = movers.movers(5, seed=77)
+    assert (stories.stories, stories.shots) == (5, 1)
+    for action, cast in zip(stories.action[:, 0].tolist(), stories.cast[:, 0].tolist(), strict=True):
+        assert any(a in movers.FAST for a, who in zip(action, cast, strict=True) if who >= 0)
+    with pytest.raises(ValueError, match="fewer than 3000"):
+        movers.movers(3000, seed=77)
+
+
+def test_passes_of_a_way(movers: ModuleType, script: ModuleType) -> None:
+    for text, passes in (("10:6:1", 20), ("6:10:0.99", 11), ("7:10:0.99", 13), ("7:10:0.99:0.5:0.25", 12)):
+        assert movers.passes(script.Way.of(text)) == passes
+
+
+def test_shares_and_intervals(movers: ModuleType) -> None:
+    runs, stands = movers.FAST[0], 0
+    rows = [
+        ("character", 0, "kind", 1, 1, True), ("character", 0, "action", runs, 3, True),
+        ("character", 1, "kind", 1, 2, True), ("character", 1, "action", stands, 0, True),
+        ("character", 1, "hat", 1, 1, True), ("character", 1, "coat", 1, 2, False), ("shot", -1, "time", 0, 0, True),
+    ]  # fmt: skip
+    names = ["owner", "slot", "attribute", "truth", "read", "named"]
+    told = movers.shares(pd.DataFrame(rows, columns=names).assign(story=0, shot=0))
+    right = {name: part["right"].tolist() for name, part in told.items()}
+    assert right == {
+        "kinds of runners": [True], "of jumpers": [], "of others": [False], "figures as named": [True],
+        "places as named": [True],
+    }  # fmt: skip
+    assert movers.interval(told["of jumpers"]) == ""
+    halves = pd.DataFrame({"story": range(400), "right": [True, False] * 200})
+    assert movers.interval(halves) == "50% (45 to 55)"
+
+
+def test_the_table_of_movers_in_the_docs(movers: ModuleType, script: ModuleType) -> None:
+    page = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
+    found = re.search("<!-- movers -->(.*?)<!-- end of movers -->", page, re.S)
+    assert found
+    ways = script.ways("10:6:1,6:10:0.99,7:10:0.99,7:10:0.99:0:0.4,7:10:0.99:0.5:0.4,7:10:0.99:0.5:0.25")
+    assert movers.table(ways, ROOT / "benchmarks" / "results" / "sampling") == found[1].strip()
+
+
+def test_measuring_movers(
+    movers: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    sizes = ["--shots", "3", "--latent-frames", "1", "--batch", "2", "--device", "cpu"]
+    for _ in range(2):
+        monkeypatch.setattr("sys.argv", ["sampling_movers.py", str(tmp_path), "--ways", "1:6:1,2:6:1:0.5:0.25", *sizes])
+        movers.main()
+        monkeypatch.setattr(movers, "measure", lambda *_, **__: pytest.fail("measured again"))
+    assert "| 1, 0.25 | 3 |" in capsys.readouterr().out
+    rows = pd.read_csv(tmp_path / "movers_2_6_1_0.5_0.25.csv.gz")
+    assert sorted(rows["story"].unique()) == [0, 1, 2]
