@@ -3,12 +3,15 @@
     python benchmarks/sampling_movers.py OUT --ways 6:10:0.99,7:10:0.99,7:10:0.99:0.5:0.25      # two cores: 8 minutes
 
 Single shots of 8 s, each with somebody who runs or jumps, everything named; ways as in `sampling_grids.py`. Each way
-ends in OUT/movers_WAY.csv.gz, every reading; those that are there already are told again. Intervals are over shots.
+ends in OUT/movers_WAY.csv.gz, every reading, and movers_WAY.json, what it was measured with; those that are there
+already are told again. Intervals are over shots; `apart` is the difference from the first way, shot by shot.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -21,7 +24,7 @@ from sampling_grids import Way, ways
 from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.precision import fast_products
-from moc.backbones.pocket.weights import SHIPPED, load_model
+from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.backbones.pocket.world_stream import stream_world
 from moc.config import MoCConfig
 from moc.metrics.world import readings
@@ -34,6 +37,7 @@ FAST = tuple(ACTIONS.index(name) for name in ("run", "jump"))
 POOL = 3000  # stories that shots are chosen from
 OF_SHOTS = ("scene", "cast", "action", "camera", "time", "weather", "prop", "free")
 AT = ["story", "slot"]
+HELD, APART = ("kinds of runners", "figures as named", "places as named"), "apart"
 
 
 def movers(shots: int, seed: int) -> StoryBatch:
@@ -95,46 +99,71 @@ def shares(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return told
 
 
-def interval(rows: pd.DataFrame, draws: int = 2000) -> str:
+def _draws(rows: pd.DataFrame, shots: int, draws: int = 2000) -> np.ndarray:
+    """Percent right, `[1 + draws]`: of all shots, then of as many drawn anew, the same ones whatever the rows."""
+    by = np.zeros((shots, 2))
+    counts = rows.groupby("story")["right"].agg(["sum", "size"])
+    by[counts.index.to_numpy()] = counts.to_numpy(float)
+    picks = np.random.default_rng(0).integers(0, shots, (draws, shots))
+    total = np.concatenate([by.sum(0)[None], by[picks].sum(1)])
+    return np.asarray(100 * total[:, 0] / np.maximum(total[:, 1], 1))
+
+
+def interval(rows: pd.DataFrame, shots: int) -> str:
     """`49% (34 to 65)`: the share that is right, and its 95 % interval when shots are drawn anew."""
     if rows.empty:
         return ""
-    by = rows.groupby("story")["right"].agg(["sum", "size"]).to_numpy(float)
-    picks = np.random.default_rng(0).integers(0, len(by), (draws, len(by)))
-    total = by[picks].sum(1)
-    low, high = np.percentile(100 * total[:, 0] / total[:, 1], [2.5, 97.5])
-    return f"{100 * by[:, 0].sum() / by[:, 1].sum():.0f}% ({low:.0f} to {high:.0f})"
+    found = _draws(rows, shots)
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    return f"{found[0]:.0f}% ({low:.0f} to {high:.0f})"
 
 
-def size_of(way: Way) -> PocketConfig:
+def apart(rows: pd.DataFrame, other: pd.DataFrame, shots: int) -> str:
+    """`+22.9 (+10.5 to +37.1)`: points more that are right than of `other`, readings of the same shots."""
+    if rows.empty or other.empty:
+        return ""
+    found = _draws(rows, shots) - _draws(other, shots)
+    low, high = np.percentile(found[1:], [2.5, 97.5])
+    return f"{found[0]:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
+def size_of(way: Way, guidance: float) -> PocketConfig:
     """A model that is sampled in this way."""
     return PocketConfig(
-        shift=way.shift, guidance=2.0, guidance_from=way.guidance_from, guidance_to=way.guidance_to,
+        shift=way.shift, guidance=guidance, guidance_from=way.guidance_from, guidance_to=way.guidance_to,
         last_step=way.last_step,
     )  # fmt: skip
 
 
-def passes(way: Way) -> int:
+def passes(way: Way, guidance: float) -> int:
     """Passes through the network for a shot: one a step and one more where guidance acts."""
-    size = size_of(way)
-    return sum(1 + size.guides(t) for t in size.timesteps(way.steps)[:-1])
+    size = size_of(way, guidance)
+    return sum(1 + (guidance != 1 and size.guides(t)) for t in size.timesteps(way.steps)[:-1])
 
 
 def table(kept: list[Way], out: Path) -> str:
-    """Every way, a row."""
-    rows = []
+    """Every way, a row, held against the first."""
+    rows, first = [], {}
     for way in kept:
-        told = shares(pd.read_csv(file_of(out, way)))
+        settings = json.loads(file_of(out, way, "json").read_text(encoding="utf-8"))
+        shots, told = settings["shots"], shares(pd.read_csv(file_of(out, way, "csv.gz")))
         if not rows:
-            rows.append(["timesteps", "passes", *(f"{name} ({len(part)})" for name, part in told.items())])
-        steps = ", ".join(f"{t:.2g}" for t in size_of(way).timesteps(way.steps)[:-1])
-        rows.append([steps, str(passes(way)), *map(interval, told.values())])
+            first = told
+            heads = [x for name, part in told.items() for x in (f"{name} ({len(part)})", *([APART] * (name in HELD)))]
+            rows.append(["timesteps", "passes", *heads])
+        steps = ", ".join(f"{t:.2g}" for t in size_of(way, settings["guidance"]).timesteps(way.steps)[:-1])
+        cells = [steps, str(passes(way, settings["guidance"]))]
+        for name, part in told.items():
+            cells.append(interval(part, shots))
+            if name in HELD:
+                cells.append("" if way is kept[0] else apart(part, first[name], shots))
+        rows.append(cells)
     return markdown(rows)
 
 
-def file_of(out: Path, way: Way) -> Path:
-    """Where the readings of a way are kept."""
-    return out / f"movers_{way.name}.csv.gz"
+def file_of(out: Path, way: Way, kind: str) -> Path:
+    """Where the readings of a way ("csv.gz") and its settings ("json") are kept."""
+    return out / f"movers_{way.name}.{kind}"
 
 
 def main() -> None:
@@ -151,15 +180,22 @@ def main() -> None:
     asked.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = asked.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
-    missing = [way for way in args.ways if not file_of(args.out, way).exists()]
-    if missing:
-        model, reader = load_model(args.weights, args.device), load_reader(args.device)
-        stories = movers(args.shots, args.stories_seed)
-        for way in missing:
-            rows = measure(
-                way, stories, model, reader, latent_frames=args.latent_frames, batch=args.batch, seed=args.seed
-            )
-            rows.to_csv(file_of(args.out, way), index=False)
+    model = load_model(args.weights, args.device)
+    settings = {
+        "weights_sha256": fingerprint(args.weights), "guidance": model.config.guidance, "shots": args.shots,
+        "latent_frames": args.latent_frames, "seed": args.seed, "stories_seed": args.stories_seed,
+    }  # fmt: skip
+    reader, stories = load_reader(args.device), movers(args.shots, args.stories_seed)
+    for way in args.ways:
+        kept = file_of(args.out, way, "json")
+        if kept.exists():
+            told = json.loads(kept.read_text(encoding="utf-8"))
+            if settings.items() - told.items():
+                sys.exit(f"error: {kept} was measured with {told}, not with {settings}; choose another folder")
+            continue
+        rows = measure(way, stories, model, reader, latent_frames=args.latent_frames, batch=args.batch, seed=args.seed)
+        rows.to_csv(file_of(args.out, way, "csv.gz"), index=False)
+        kept.write_text(json.dumps({**settings, "device": args.device, "torch": torch.__version__}), encoding="utf-8")
     print(table(args.ways, args.out))
 
 

@@ -25,8 +25,12 @@ _BITEXACT = ("-threads", "2", "-fflags", "+bitexact", "-flags:v", "+bitexact")
 _FASTSTART = ("-movflags", "+faststart", "-f", "mp4")
 _BT709 = ("-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709")
 _SCALER = "lanczos+accurate_rnd+full_chroma_int+bitexact"
-_CRF = "17"  # flat colours and outlines show ringing early; a minute of small art takes some 13 MB
+_CRF = "17"  # flat colours and outlines show ringing early; a minute of small art takes some 12 MB
+# no B-frames: clips then join without timestamp edits
+_ENCODER = ("-c:v", "libx264", "-preset", "superfast", "-tune", "animation", "-bf", "0", "-crf", _CRF)
 _WATCHABLE_HEIGHT = 540
+ENCODING = " ".join(_ENCODER)
+"""How clips are encoded. One story's clips must all be encoded alike: a joined file has one header for all."""
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EIO)
 
 
@@ -68,9 +72,18 @@ def write_mp4(frames: Iterable[np.ndarray], path: Path, *, fps: float, scale: in
     command = [
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.shape[1]}x{first.shape[0]}", "-r", _rate(fps)),
         *("-i", "pipe:0", "-an", "-vf", f"scale={width}:{height}:flags={_SCALER}:out_color_matrix=bt709:out_range=tv"),
-        # no B-frames: clips then join without timestamp edits; a key frame every two seconds keeps seeking quick
-        *("-c:v", "libx264", "-preset", "superfast", "-tune", "animation", "-bf", "0", "-crf", _CRF),
-        *("-g", str(max(1, round(2 * fps))), "-pix_fmt", "yuv420p", *_BT709, *_BITEXACT, *_FASTSTART, str(path)),
+        # a key frame every two seconds keeps seeking quick
+        *(
+            *_ENCODER,
+            "-g",
+            str(max(1, round(2 * fps))),
+            "-pix_fmt",
+            "yuv420p",
+            *_BT709,
+            *_BITEXACT,
+            *_FASTSTART,
+            str(path),
+        ),
     ]
     count = 0
     with _Ffmpeg(command) as ffmpeg:

@@ -164,7 +164,8 @@ def _stream(x: Tensor, batch: int) -> Tensor:
 def routed_forward(
     q_RD: Tensor, k_KD: Tensor, v_KD: Tensor, links: Links, layout: TokenLayout, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Attention of every link to its chunk alone; see `tiles.forward` for the shapes of what comes back."""
+    """Attention of every link to its chunk alone; what comes back is shaped as that of `tiles.forward`, without the
+    tops: outputs are weighted means of the values."""
     count = len(links.slots)
     out = torch.empty(count + 1, q_RD.shape[1], dtype=q_RD.dtype, device=q_RD.device)
     lse = torch.empty(count + 1, dtype=torch.float32, device=q_RD.device)

@@ -93,7 +93,7 @@ def forward(
             q_rows, k_rows, v_rows = _rows(q), _rows(k), _rows(v)
             if fused:
                 parts, parts_lse, place = flash.routed_forward(q_rows, k_rows, v_rows, links, call.layout, call.scale)
-                unit = parts_lse
+                unit = None
             else:
                 tiling = tiles.tile(links)
                 parts, parts_lse, unit, place = tiles.forward(
@@ -179,7 +179,7 @@ def _merge(
     lse_R: Tensor,
     parts_PD: Tensor,
     parts_lse: Tensor,
-    unit: Tensor,
+    unit: Tensor | None,
     place: Tensor,
     dtype: torch.dtype,
 ) -> tuple[Tensor, Tensor]:
@@ -187,8 +187,8 @@ def _merge(
 
     Args:
         out_RD, lse_R: the mandatory part.
-        parts_PD, parts_lse, unit: routed results, their log-sum-exps, and the logarithm of what they are in units of:
-            `parts_lse` for weighted means of values, something smaller for sums that nothing has divided yet.
+        parts_PD, parts_lse, unit: routed results, their log-sum-exps, and what they are in units of, as a logarithm:
+            None for weighted means of values, whose unit is their log-sum-exp, `tiles.forward`'s tops for its sums.
         place: [R W] names those of each row, the last of them standing for none.
 
     Returns:
@@ -198,7 +198,7 @@ def _merge(
     slots_lse = parts_lse[place]
     lse = torch.logsumexp(torch.cat([lse_R[:, None], slots_lse], 1), 1)
     own = (lse_R - lse).exp_()
-    shares = (slots_lse if unit is parts_lse else unit[place]).sub_(lse[:, None]).exp_()
+    shares = (slots_lse if unit is None else unit[place]).sub_(lse[:, None]).exp_()
     if out_RD.device.type == "cpu" and parts_PD.dtype == shares.dtype == lse.dtype:  # a row's slots in one pass; W > 0
         total = F.embedding_bag(place, parts_PD, per_sample_weights=shares, mode="sum")
         return total.addcmul_(out_RD.to(lse.dtype), own[:, None]).to(dtype), lse

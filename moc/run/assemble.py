@@ -13,23 +13,28 @@ from typing import Any
 import numpy as np
 
 from moc.run.arrays import add_array, array_file
-from moc.run.files import atomic, sha256_file
+from moc.run.files import atomic, sha256_file, sha256_json
 from moc.run.folder import RunFolder
 from moc.run.state import ShotState
-from moc.video import concat_mp4, watchable_scale, write_mp4
+from moc.video import ENCODING, concat_mp4, watchable_scale, write_mp4
 
 
 def write_clip(folder: RunFolder, state: ShotState, take: int | None, *, fps: float) -> dict[str, Any]:
     """Encode the clip of one shot, or of one take of it, at a size pleasant to watch.
 
     Returns:
-        name -> {"of": digest of the latents it shows, "sha256": of its bytes}, the name relative to the run folder.
+        name -> {"of": digest of what it shows and of how it is encoded, "sha256": of its bytes}, the name relative to
+        the run folder.
     """
     frames, note = state.frames, state.note
     path = folder.clip(note.number, note.id, take)
     with atomic(path) as temporary:
         write_mp4(frames, temporary, fps=fps, scale=watchable_scale(frames.shape[2], frames.shape[1]))
-    return {path.relative_to(folder.path).as_posix(): {"of": note.digest, "sha256": sha256_file(path)}}
+    return {path.relative_to(folder.path).as_posix(): {"of": _digest(state), "sha256": sha256_file(path)}}
+
+
+def _digest(state: ShotState) -> str:
+    return sha256_json([state.note.digest, ENCODING])
 
 
 def write_clips(
@@ -37,8 +42,9 @@ def write_clips(
 ) -> dict[str, Any]:
     """Bring `shots/` in line with the finished shots and their takes.
 
-    A clip that was made from the same latents and still has its bytes stays; others are encoded again, and clips that
-    were made for a shot that is no longer there are removed. Other files in `shots/` are not ours and stay.
+    A clip that was made from the same latents in the same way and still has its bytes stays; others are encoded again,
+    and clips that were made for a shot that is no longer there are removed. Other files in `shots/` are not ours and
+    stay.
 
     Args:
         made: what the last call returned, as the manifest kept it.
@@ -58,7 +64,7 @@ def write_clips(
     for path, (state, kept_take) in wanted.items():
         name = path.relative_to(folder.path).as_posix()
         known = made.get(name, {})
-        good = known.get("of") == state.note.digest and path.is_file() and sha256_file(path) == known.get("sha256")
+        good = known.get("of") == _digest(state) and path.is_file() and sha256_file(path) == known.get("sha256")
         result |= {name: known} if good else write_clip(folder, state, kept_take, fps=fps)
     return result
 

@@ -15,6 +15,7 @@ from moc import MoCConfig, Shot, TokenLayout, route
 from moc.attention import dense, fa4, flash, gathered, probes, runs, tiles, varlen
 from moc.attention.mandatory import mandatory
 from moc.attention.portable import attend_portable
+from moc.attention.reference import attend_reference
 from moc.attention.routed import group_links
 from moc.attention.varlen import Packing
 
@@ -377,3 +378,22 @@ def test_bit_stable_backward_where_asked(name: str) -> None:
         out, lse = varlen.forward(q, k, v, packing, 128**-0.5)
         first, second = (varlen.backward(dout, q, k, v, out, lse, None, packing, 128**-0.5) for _ in range(2))
     assert all(a.equal(b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize("size", [1.0, 30.0, 300.0])
+def test_parts_in_plain_products_stay_exact_for_large_scores(size: float) -> None:
+    """What a chunk gives is a sum until all parts are one; weights from far below the top must not spoil it."""
+    layout = TokenLayout.from_shots(
+        global_text=3, shots=[Shot(2, 4, 12), Shot(0, 3, 12), Shot(1, 2, 9)], chunk_tokens=10
+    )
+    config = MoCConfig(chunk_tokens=10, top_k=3)
+    q, k, v = (x.detach() for x in qkv(layout, batch=2, dtype=torch.float32))
+    q = q * size
+    indices = route(q, k, layout, config).indices
+    rows = (0, layout.length)
+    out, lse = attend_portable(q, k, v, layout, indices, config, rows)
+    exact = attend_portable(q.double(), k.double(), v.double(), layout, indices, config, rows)
+    expected, expected_lse = attend_reference(q.double(), k.double(), v.double(), layout, indices, config, rows)
+    torch.testing.assert_close(exact[0], expected)
+    torch.testing.assert_close(out.double(), expected, rtol=1e-4, atol=1e-5 * size)
+    torch.testing.assert_close(lse.double(), expected_lse, rtol=1e-5, atol=1e-5 * size)

@@ -16,7 +16,7 @@ from pocket_cases import TINY, random_text, tiny_model, tiny_weights
 
 from moc.backbones.pocket import weights
 from moc.backbones.pocket.config import MAX_TRAINED_SHOT, PocketConfig
-from moc.backbones.pocket.model import PocketDiT, per_token, timestep_features
+from moc.backbones.pocket.model import PocketDiT, gelu, modulated_norm, per_token, timestep_features
 from moc.backbones.pocket.noise import SCALES, WHITE, Component, draw_noise, shot_generator
 from moc.backbones.pocket.patches import by_columns, by_rows, patchify, unpatchify
 from moc.backbones.pocket.positions import (
@@ -260,6 +260,44 @@ def test_moved_keys_are_those_of_another_shot_index(shots: int) -> None:
     torch.testing.assert_close(moved, expected, rtol=0, atol=1e-6)  # angles are float32's
     torch.testing.assert_close(move(kept.mean(2), table, shots), expected.mean(2), rtol=0, atol=1e-6)
     assert torch.equal(kept, before), "kept keys stay as they are"
+
+
+# What runs in fewer passes over memory where nobody trains.
+
+
+def test_gelu_is_torchs() -> None:
+    x = torch.cat([torch.linspace(-12, 12, 4001), torch.tensor([0.0, -1e4, 1e4, math.inf])])
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        expected = torch.nn.functional.gelu(x.to(dtype), approximate="tanh")
+        with torch.no_grad():
+            torch.testing.assert_close(gelu(x.to(dtype)), expected, rtol=1e-6, atol=2e-6)
+        torch.testing.assert_close(gelu(x.to(dtype)), expected, rtol=0, atol=0)
+    with torch.no_grad():
+        assert gelu(torch.tensor([math.nan])).isnan().all()
+
+
+@pytest.mark.parametrize(("batch", "others"), [(1, 1), (3, 1), (3, 3), (1, 3)])
+def test_rotations_are_the_same_with_and_without_gradients(batch: int, others: int) -> None:
+    x = torch.randn(batch, 7, 4, 16)[..., :8]  # not contiguous, as parts of one projection are
+    cos, sin = torch.randn(2, others, 7, 1, 4)
+    expected = rotate(x, cos, sin)
+    with torch.no_grad():
+        torch.testing.assert_close(rotate(x, cos, sin), expected)
+    assert expected.shape == (3 if 3 in (batch, others) else 1, 7, 4, 8)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_one_modulation_for_all_tokens_is_that_of_each(dtype: torch.dtype) -> None:
+    x = torch.randn(2, 5, 16, dtype=dtype, requires_grad=True)
+    shift, scale = (torch.randn(1, 1, 16, dtype=dtype, requires_grad=True) for _ in range(2))
+    many = modulated_norm(x, shift.expand(2, 5, 16), scale.expand(2, 5, 16))
+    one = modulated_norm(x, shift, scale)
+    torch.testing.assert_close(one, many)
+    upon = torch.randn_like(one)
+    for a, b in zip(*(torch.autograd.grad(y, (x, shift, scale), upon) for y in (one, many)), strict=True):
+        torch.testing.assert_close(a, b)
+    mixed = modulated_norm(x.detach(), shift.detach().bfloat16(), scale.detach().bfloat16())
+    assert mixed.dtype == dtype, "modulation of another precision"
 
 
 # Timesteps and the solver.

@@ -87,7 +87,8 @@ def test_shots_with_somebody_who_runs_or_jumps(movers: ModuleType) -> None:
 
 def test_passes_of_a_way(movers: ModuleType, script: ModuleType) -> None:
     for text, passes in (("10:6:1", 20), ("6:10:0.99", 11), ("7:10:0.99", 13), ("7:10:0.99:0.5:0.25", 12)):
-        assert movers.passes(script.Way.of(text)) == passes
+        assert movers.passes(script.Way.of(text), 2.0) == passes
+    assert movers.passes(script.Way.of("7:10:0.99"), 1.0) == 7
 
 
 def test_shares_and_intervals(movers: ModuleType) -> None:
@@ -104,9 +105,13 @@ def test_shares_and_intervals(movers: ModuleType) -> None:
         "kinds of runners": [True], "of jumpers": [], "of others": [False], "figures as named": [True],
         "places as named": [True],
     }  # fmt: skip
-    assert movers.interval(told["of jumpers"]) == ""
+    assert movers.interval(told["of jumpers"], 1) == ""
     halves = pd.DataFrame({"story": range(400), "right": [True, False] * 200})
-    assert movers.interval(halves) == "50% (45 to 55)"
+    assert movers.interval(halves, 400) == "50% (45 to 55)"
+    assert movers.apart(halves, halves, 400) == "+0.0 (+0.0 to +0.0)", "the same shots are drawn for both"
+    better = halves.assign(right=[True, True, True, False] * 100)
+    assert movers.apart(better, halves, 400).startswith("+25.0 (+2")
+    assert movers.apart(told["of jumpers"], halves, 400) == ""
 
 
 def test_the_table_of_movers_in_the_docs(movers: ModuleType, script: ModuleType) -> None:
@@ -114,7 +119,7 @@ def test_the_table_of_movers_in_the_docs(movers: ModuleType, script: ModuleType)
     found = re.search("<!-- movers -->(.*?)<!-- end of movers -->", page, re.S)
     assert found
     late = "7:10:0.99:0:0.4,7:10:0.99:0.5:0.4,7:10:0.99:0.5:0.25,6:10:0.99:0.5:0.25"
-    ways = script.ways(f"10:6:1,6:10:0.99,7:10:0.99,{late}")
+    ways = script.ways(f"6:10:0.99,10:6:1,7:10:0.99,{late}")
     assert movers.table(ways, ROOT / "benchmarks" / "results" / "sampling") == found[1].strip()
 
 
@@ -126,6 +131,9 @@ def test_measuring_movers(
         monkeypatch.setattr("sys.argv", ["sampling_movers.py", str(tmp_path), "--ways", "1:6:1,2:6:1:0.5:0.25", *sizes])
         movers.main()
         monkeypatch.setattr(movers, "measure", lambda *_, **__: pytest.fail("measured again"))
+    monkeypatch.setattr("sys.argv", ["sampling_movers.py", str(tmp_path), "--ways", "1:6:1", *sizes, "--seed", "4"])
+    with pytest.raises(SystemExit, match=r"movers_1_6_1\.json was measured with"):
+        movers.main()
     assert "| 1, 0.25 | 3 |" in capsys.readouterr().out
     rows = pd.read_csv(tmp_path / "movers_2_6_1_0.5_0.25.csv.gz")
     assert sorted(rows["story"].unique()) == [0, 1, 2]

@@ -10,10 +10,12 @@ import pytest
 from moc_rendering import Recorder, change, go
 from moc_testing import bytes_of, story_data, write_story
 
+from moc import video
 from moc.errors import InputError
 from moc.run import (
     Listener,
     Request,
+    assemble,
     merged_story,
 )
 from moc.storyboard import load_storyboard
@@ -49,6 +51,22 @@ def test_shots_again_with_nothing_new_changes_nothing(story: Path, out: Path) ->
     assert outcome.rendered == [2, 3]
     assert outcome.manifest["stale"] == []
     assert bytes_of(out) == before
+
+
+def test_clips_of_another_encoding_are_made_anew(story: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A joined video has one header, so its clips must all be encoded in one way."""
+    go(story, out)
+    now = bytes_of(out)
+    monkeypatch.setattr(video, "_ENCODER", ("-c:v", "libx264", "-preset", "ultrafast", "-bf", "0", "-crf", "30"))
+    monkeypatch.setattr(assemble, "ENCODING", "as it was before")
+    go(story, out, force=True)
+    before = bytes_of(out)
+    assert before["latents/01.npz"] == now["latents/01.npz"]
+    assert before["shots/01_s1.mp4"] != now["shots/01_s1.mp4"]
+    monkeypatch.undo()
+    outcome = go(story, out, shots="2")
+    assert outcome.rendered == [2]
+    assert bytes_of(out) == now, "the clips of shots that stay, too"
 
 
 def test_changed_story(story: Path, out: Path) -> None:

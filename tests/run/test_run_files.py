@@ -6,12 +6,15 @@ import errno
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
+import numpy as np
 import pytest
 from moc_testing import environment
 
 from moc.errors import InputError, MocError
+from moc.run.arrays import add_array, array_file
 from moc.run.files import atomic, disk_error, remove_leftovers, sha256_json, write_bytes, write_json
 from moc.run.lock import locked
 
@@ -24,6 +27,23 @@ def test_atomic_replaces_whole(tmp_path: Path) -> None:
         assert path.read_bytes() == b"old", "the old file stays until the new one is complete"
     assert path.read_bytes() == b"new"
     assert [p.name for p in path.parent.iterdir()] == ["a.txt"]
+
+
+def test_arrays_come_back_packed_or_not(tmp_path: Path) -> None:
+    counts, noise = np.arange(4000, dtype=np.uint32).reshape(4, 1000) % 7, np.random.default_rng(0).random(4000)
+    for name in ("a.npz", "b.npz"):
+        with array_file(tmp_path / name) as file:
+            add_array(file, "counts", counts)
+            add_array(file, "noise", noise, packed=False)
+    with np.load(tmp_path / "a.npz") as found:
+        assert sorted(found.files) == ["counts", "noise"]
+        assert np.array_equal(found["counts"], counts)
+        assert np.array_equal(found["noise"], noise)
+    assert (tmp_path / "a.npz").read_bytes() == (tmp_path / "b.npz").read_bytes(), "no clock in it"
+    with zipfile.ZipFile(tmp_path / "a.npz") as archive:
+        sizes = {entry.filename: (entry.compress_size, entry.file_size) for entry in archive.infolist()}
+    assert sizes["counts.npy"][0] < sizes["counts.npy"][1] / 4
+    assert sizes["noise.npy"][0] == sizes["noise.npy"][1]
 
 
 def test_atomic_failure_leaves_the_old_file(tmp_path: Path) -> None:

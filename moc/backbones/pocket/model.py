@@ -49,7 +49,8 @@ def per_token(values_BND: Tensor, segments: Sequence[int]) -> Tensor:
 
 def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
     """LayerNorm without affine, then per-token shift and scale (adaLN)."""
-    if shift.numel() == scale.numel() == x.shape[-1]:  # the same for every token: an affine one, in one pass
+    one = shift.numel() == scale.numel() == x.shape[-1] and x.dtype == shift.dtype == scale.dtype
+    if one:  # the same for every token: an affine one, in one pass
         return F.layer_norm(x, x.shape[-1:], (1 + scale).flatten(), shift.flatten())
     return F.layer_norm(x, x.shape[-1:]) * (1 + scale) + shift
 

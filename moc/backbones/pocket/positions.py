@@ -139,7 +139,8 @@ def rotate(x_BLHD: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     first, second = x_BLHD.chunk(2, dim=-1)
     cos, sin = cos.to(x_BLHD.dtype), sin.to(x_BLHD.dtype)
     if x_BLHD.device.type == "cpu" and not torch.is_grad_enabled():  # without the four products in between
-        out = torch.empty(x_BLHD.shape, dtype=x_BLHD.dtype)
+        half = torch.broadcast_shapes(first.shape, cos.shape)
+        out = x_BLHD.new_empty(*half[:-1], 2 * half[-1])
         one, other = out.chunk(2, dim=-1)
         torch.mul(first, cos, out=one).addcmul_(second, sin, value=-1)
         torch.mul(second, cos, out=other).addcmul_(first, sin)
