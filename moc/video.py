@@ -73,17 +73,8 @@ def write_mp4(frames: Iterable[np.ndarray], path: Path, *, fps: float, scale: in
         *("-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.shape[1]}x{first.shape[0]}", "-r", _rate(fps)),
         *("-i", "pipe:0", "-an", "-vf", f"scale={width}:{height}:flags={_SCALER}:out_color_matrix=bt709:out_range=tv"),
         # a key frame every two seconds keeps seeking quick
-        *(
-            *_ENCODER,
-            "-g",
-            str(max(1, round(2 * fps))),
-            "-pix_fmt",
-            "yuv420p",
-            *_BT709,
-            *_BITEXACT,
-            *_FASTSTART,
-            str(path),
-        ),
+        *(*_ENCODER, "-g", str(max(1, round(2 * fps)))),
+        *("-pix_fmt", "yuv420p", *_BT709, *_BITEXACT, *_FASTSTART, str(path)),
     ]
     count = 0
     with _Ffmpeg(command) as ffmpeg:

@@ -9,8 +9,8 @@ import numpy as np
 
 
 def array_file(path: Path) -> zipfile.ZipFile:
-    """A new `.npz` file, for `add_array`. Packs lightly: four times as quick as by default, and counts
-    take a tenth more."""
+    """A new `.npz` file, for `add_array`. Packs lightly: four times as quick as by default, and counts take a tenth
+    more."""
     return zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=1)
 
 

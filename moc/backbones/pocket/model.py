@@ -56,7 +56,7 @@ def modulated_norm(x: Tensor, shift: Tensor, scale: Tensor) -> Tensor:
 
 
 def gelu(x: Tensor) -> Tensor:
-    """GELU in its tanh form. torch's own takes four times as long on a CPU as what it is made of."""
+    """GELU in its tanh form. On a CPU torch 2.13's own takes half as long again as four passes over memory."""
     if x.device.type != "cpu" or x.dtype != torch.float32 or torch.is_grad_enabled():
         return F.gelu(x, approximate="tanh")
     root = 2 * math.sqrt(2 / math.pi)  # x (1 + tanh u) / 2 = x sigmoid(2 u)
