@@ -98,7 +98,12 @@ def named(rows: pd.DataFrame, weights: np.ndarray, heldout: bool) -> np.ndarray:
     that training never showed."""
     asked = rows[rows["named"] & ~rows["planted"]]
     asked = asked[asked["heldout"]] if heldout else asked
-    right = (asked["read"] == asked["truth"]).groupby(asked["story"]).agg(["sum", "size"])
+    return right_share(asked, weights)
+
+
+def right_share(rows: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """`[D]` likewise, the share of these readings that is right."""
+    right = (rows["read"] == rows["truth"]).groupby(rows["story"]).agg(["sum", "size"])
     right = right.reindex(range(weights.shape[1]), fill_value=0)
     shares: np.ndarray = (weights @ right["sum"].to_numpy()) / (weights @ right["size"].to_numpy())
     return shares

@@ -23,6 +23,7 @@ from memory_apart import named, recalled
 from memory_patterns import points
 from memory_tables import markdown, percent
 
+from moc.backbones.pocket.config import PocketConfig
 from moc.backbones.pocket.model import PocketDiT
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.config import MoCConfig
@@ -51,6 +52,13 @@ class Way:
         except (TypeError, ValueError):
             raise argparse.ArgumentTypeError(f"{text!r} is no STEPS:SHIFT:TO[:FROM[:LAST]]") from None
 
+    def told_to(self, size: PocketConfig) -> PocketConfig:
+        """The model `size`, sampled in this way."""
+        return replace(
+            size, shift=self.shift, guidance_to=self.guidance_to, guidance_from=self.guidance_from,
+            last_step=self.last_step,
+        )  # fmt: skip
+
 
 def ways(text: str) -> list[Way]:
     """Several, with commas between."""
@@ -60,9 +68,7 @@ def ways(text: str) -> list[Way]:
 def measure(way: Way, model: PocketDiT, reader: Reader, args: argparse.Namespace) -> None:
     """Render, read, keep."""
     own = model.config
-    model.config = replace(
-        own, shift=way.shift, guidance_to=way.guidance_to, guidance_from=way.guidance_from, last_step=way.last_step
-    )
+    model.config = way.told_to(own)
     experiment = Experiment(
         table=TABLES[0], stories=args.stories, shots=args.shots, latent_frames=args.latent_frames,
         config=MoCConfig.preset("pocket"), steps=way.steps, guidance=None, motion=True,

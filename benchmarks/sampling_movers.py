@@ -12,13 +12,14 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
-from memory_tables import markdown
+from memory_apart import right_share
+from memory_patterns import points
+from memory_tables import markdown, ranged
 from sampling_grids import Way, ways
 
 from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
@@ -27,6 +28,7 @@ from moc.backbones.pocket.precision import fast_products
 from moc.backbones.pocket.weights import SHIPPED, fingerprint, load_model
 from moc.backbones.pocket.world_stream import stream_world
 from moc.config import MoCConfig
+from moc.metrics.memory import estimate, estimate_dict, resamples
 from moc.metrics.world import readings
 from moc.world.reader import Reader, load_reader
 from moc.world.recurrence import recurring_stories
@@ -37,7 +39,7 @@ FAST = tuple(ACTIONS.index(name) for name in ("run", "jump"))
 POOL = 3000  # stories that shots are chosen from
 OF_SHOTS = ("scene", "cast", "action", "camera", "time", "weather", "prop", "free")
 AT = ["story", "slot"]
-HELD, APART = ("kinds of runners", "figures as named", "places as named"), "apart"
+HELD = ("kinds of runners", "figures as named", "places as named")
 
 
 def movers(shots: int, seed: int) -> StoryBatch:
@@ -66,9 +68,7 @@ def measure(
 ) -> pd.DataFrame:
     """Every reading of the shots drawn in this way."""
     own, device, tables = model.config, model.patch_in.weight.device, []
-    model.config = replace(
-        own, shift=way.shift, guidance_to=way.guidance_to, guidance_from=way.guidance_from, last_step=way.last_step
-    )
+    model.config = way.told_to(own)
     try:
         with fast_products(model):
             for first in range(0, stories.stories, batch):
@@ -85,8 +85,7 @@ def measure(
 
 
 def shares(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """What is told of a way: readings with a column `right`, by the heading of their cell."""
-    rows = rows.assign(right=rows["read"] == rows["truth"])
+    """What is told of a way: readings, by the heading of their cell."""
     people = rows[rows["owner"] == "character"]
     does = people[people["attribute"] == "action"].set_index(AT)["truth"].rename("does")
     people = people.join(does, on=AT)
@@ -99,66 +98,33 @@ def shares(rows: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return told
 
 
-def _draws(rows: pd.DataFrame, shots: int, draws: int = 2000) -> np.ndarray:
-    """Percent right, `[1 + draws]`: of all shots, then of as many drawn anew, the same ones whatever the rows."""
-    by = np.zeros((shots, 2))
-    counts = rows.groupby("story")["right"].agg(["sum", "size"])
-    by[counts.index.to_numpy()] = counts.to_numpy(float)
-    picks = np.random.default_rng(0).integers(0, shots, (draws, shots))
-    total = np.concatenate([by.sum(0)[None], by[picks].sum(1)])
-    return np.asarray(100 * total[:, 0] / np.maximum(total[:, 1], 1))
-
-
-def interval(rows: pd.DataFrame, shots: int) -> str:
-    """`49% (34 to 65)`: the share that is right, and its 95 % interval when shots are drawn anew."""
-    if rows.empty:
-        return ""
-    found = _draws(rows, shots)
-    low, high = np.percentile(found[1:], [2.5, 97.5])
-    return f"{found[0]:.0f}% ({low:.0f} to {high:.0f})"
-
-
-def apart(rows: pd.DataFrame, other: pd.DataFrame, shots: int) -> str:
-    """`+22.9 (+10.5 to +37.1)`: points more that are right than of `other`, readings of the same shots."""
-    if rows.empty or other.empty:
-        return ""
-    found = _draws(rows, shots) - _draws(other, shots)
-    low, high = np.percentile(found[1:], [2.5, 97.5])
-    return f"{found[0]:+.1f} ({low:+.1f} to {high:+.1f})"
-
-
-def size_of(way: Way, guidance: float) -> PocketConfig:
-    """A model that is sampled in this way."""
-    return PocketConfig(
-        shift=way.shift, guidance=guidance, guidance_from=way.guidance_from, guidance_to=way.guidance_to,
-        last_step=way.last_step,
-    )  # fmt: skip
-
-
 def passes(way: Way, guidance: float) -> int:
     """Passes through the network for a shot: one a step and one more where guidance acts."""
-    size = size_of(way, guidance)
+    size = way.told_to(PocketConfig(guidance=guidance))
     return sum(1 + (guidance != 1 and size.guides(t)) for t in size.timesteps(way.steps)[:-1])
 
 
 def table(kept: list[Way], out: Path) -> str:
     """Every way, a row, held against the first."""
     rows, first = [], {}
+    heads = ["timesteps", "passes"]
     for way in kept:
         settings = json.loads(file_of(out, way, "json").read_text(encoding="utf-8"))
         shots, told = settings["shots"], shares(pd.read_csv(file_of(out, way, "csv.gz")))
-        if not rows:
-            first = told
-            heads = [x for name, part in told.items() for x in (f"{name} ({len(part)})", *([APART] * (name in HELD)))]
-            rows.append(["timesteps", "passes", *heads])
-        steps = ", ".join(f"{t:.2g}" for t in size_of(way, settings["guidance"]).timesteps(way.steps)[:-1])
+        weights = resamples(shots)
+        steps = ", ".join(f"{t:.2g}" for t in way.told_to(PocketConfig()).timesteps(way.steps)[:-1])
         cells = [steps, str(passes(way, settings["guidance"]))]
         for name, part in told.items():
-            cells.append(interval(part, shots))
+            right = right_share(part, weights)
+            found = estimate_dict(estimate(right))  # None where there is nobody of the kind
+            cells.append(ranged(found["value"], (found["low"], found["high"])))
+            if not rows:
+                first[name] = right
+                heads += [f"{name} ({len(part)})", *(["apart"] * (name in HELD))]
             if name in HELD:
-                cells.append("" if way is kept[0] else apart(part, first[name], shots))
+                cells.append(points(estimate_dict(estimate(right - first[name]))) if rows else "")
         rows.append(cells)
-    return markdown(rows)
+    return markdown([heads, *rows])
 
 
 def file_of(out: Path, way: Way, kind: str) -> Path:

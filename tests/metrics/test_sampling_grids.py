@@ -100,18 +100,26 @@ def test_shares_and_intervals(movers: ModuleType) -> None:
     ]  # fmt: skip
     names = ["owner", "slot", "attribute", "truth", "read", "named"]
     told = movers.shares(pd.DataFrame(rows, columns=names).assign(story=0, shot=0))
-    right = {name: part["right"].tolist() for name, part in told.items()}
+    right = {name: part["read"].eq(part["truth"]).tolist() for name, part in told.items()}
     assert right == {
         "kinds of runners": [True], "of jumpers": [], "of others": [False], "figures as named": [True],
         "places as named": [True],
     }  # fmt: skip
-    assert movers.interval(told["of jumpers"], 1) == ""
-    halves = pd.DataFrame({"story": range(400), "right": [True, False] * 200})
-    assert movers.interval(halves, 400) == "50% (45 to 55)"
-    assert movers.apart(halves, halves, 400) == "+0.0 (+0.0 to +0.0)", "the same shots are drawn for both"
-    better = halves.assign(right=[True, True, True, False] * 100)
-    assert movers.apart(better, halves, 400).startswith("+25.0 (+2")
-    assert movers.apart(told["of jumpers"], halves, 400) == ""
+
+
+def test_ways_are_held_against_the_first(movers: ModuleType, script: ModuleType, tmp_path: Path) -> None:
+    names = ["story", "owner", "slot", "attribute", "truth", "read", "named"]
+    for way, right in (("1_6_1", 2), ("2_6_1", 1)):  # of every `right` runners one is read
+        rows = []
+        for n in range(400):
+            rows.append((n, "character", 0, "kind", 1, 1 if n % right == 0 else 2, True))
+            rows.append((n, "character", 0, "action", movers.FAST[0], 0, True))
+        pd.DataFrame(rows, columns=names).to_csv(tmp_path / f"movers_{way}.csv.gz", index=False)
+        (tmp_path / f"movers_{way}.json").write_text('{"shots": 400, "guidance": 2.0}')
+    _, _, one, other = movers.table(script.ways("1:6:1,2:6:1"), tmp_path).splitlines()
+    # half of 400 is known to 2 sqrt(0.25 / 400), five points
+    assert re.match(r"\| 1 \| 2 \| 50\.0% \(4[45]\.\d to 5[45]\.\d\) \|  \|", one)
+    assert other.startswith("| 1, 0.86 | 4 | 100.0% (100.0 to 100.0) | +50.0 points (+4")
 
 
 def test_the_table_of_movers_in_the_docs(movers: ModuleType, script: ModuleType) -> None:
