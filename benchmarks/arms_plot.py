@@ -10,6 +10,7 @@ A star is recall with its 95 % interval, a circle the level of chance.
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +36,11 @@ class Arm:
     cost: float | None
 
 
+def _shares(point: Point) -> list[float]:
+    """All that is drawn of a point."""
+    return [share for share in (point.value, point.chance, *(point.interval or ())) if share is not None]
+
+
 def write_plot(arms: Sequence[Arm], path: Path, *, title: str, cost: str) -> None:
     """Writes the picture as PNG.
 
@@ -50,6 +56,8 @@ def write_plot(arms: Sequence[Arm], path: Path, *, title: str, cost: str) -> Non
     from matplotlib.figure import Figure
 
     panels = list(arms[0].points)
+    shares = [share for arm in arms for point in arm.points.values() for share in _shares(point)]
+    right = min(100, 10 * math.ceil(11 * max(shares, default=1.0)))  # the same in all panels, so that they compare
     figure = Figure(figsize=(3.4 * len(panels) + 3.6, 1.3 + 0.34 * len(arms)), layout="constrained")
     axes = figure.subplots(1, len(panels) + 1, sharey=True, squeeze=False)[0]
     rows = range(len(arms))
@@ -62,10 +70,13 @@ def write_plot(arms: Sequence[Arm], path: Path, *, title: str, cost: str) -> Non
                 axis.plot(100 * point.value, row, "*", color="#b4482a", markersize=9)
             if point.chance is not None:
                 axis.plot(100 * point.chance, row, "o", markerfacecolor="none", markeredgecolor="#7a706c", markersize=6)
-        axis.set_xlim(0, 100)
+        axis.set_xlim(0, right)
         axis.set_xlabel(f"{panel}, %")
         axis.grid(axis="x", alpha=0.3)
     axes[-1].barh(list(rows), [arm.cost or 0 for arm in arms], height=0.55, color="#7a9cb8")
+    for row, arm in zip(rows, arms, strict=True):
+        if arm.cost is None:
+            axes[-1].text(0, row, " not measured", va="center", fontsize=8, color="#7a706c")
     axes[-1].set_xlabel(cost)
     axes[0].set_yticks(list(rows), [arm.name for arm in arms])
     axes[0].invert_yaxis()
