@@ -133,6 +133,7 @@ class Trainer:
             self.model.before, self.model.after = compiled_halves()
         self.ahead = Ahead(self._make_piece, device)
         self.step = 0
+        self._stage_begun: int | None = None  # the last stage that this process took a step of
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, a plateau, and a linear decay to nothing over the last `decay` steps."""
@@ -147,7 +148,12 @@ class Trainer:
         index, stage = config.stage_at(self.step)
         pieces = stage.stories // config.micro_of(stage)
         mine = range(self.rank, pieces, self.world)
-        after = (self.step + 1, self.rank) if self.step + 1 < config.steps else None
+        if self.world > 1 and index != self._stage_begun:
+            self._begin_stage(stage)
+        self._stage_begun = index
+        # the next stage's first piece is painted by kernels that are yet to be compiled: see `_begin_stage`
+        goes_on = self.step + 1 < config.steps and config.stage_at(self.step + 1)[0] == index
+        after = (self.step + 1, self.rank) if goes_on else None
         lr = self.learning_rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -169,6 +175,20 @@ class Trainer:
         self.step += 1
         self._latest = torch.cat([totals / pieces, norm.to(totals.device)[None]])
         return {"stage": index, "lr": lr, "stories": stage.stories}
+
+    def _begin_stage(self, stage: Stage) -> None:
+        """Take a piece through forward and backward pass, and leave its gradients behind.
+
+        What a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the device now and
+        then, and a device that already exchanges gradients waits for all other processes: better not both at once.
+        """
+        with self.network.no_sync():  # type: ignore[operator]
+            self._piece_gradients(stage, self.rank, 1.0)
+        for optimizer in self.optimizers:
+            optimizer.zero_grad(set_to_none=True)
+        everybody = torch.ones((), device=self.device)
+        dist.all_reduce(everybody)
+        everybody.item()  # waits for the last of them
 
     def _make_piece(self, step: int, number: int) -> Piece:
         _, stage = self.config.stage_at(step)
