@@ -102,6 +102,8 @@ class TrainConfig:
         guidance_from, guidance_to: between which timesteps it does.
         sampled_shift, last_step: shift of the timesteps of sampling, 0 for that of training, and the last of them but 0
             (`moc.sampling.timesteps`). As those of guidance they go into the header of the weights alone.
+        on_grid, sampled_steps: share of shots whose timestep is one of those that sampling in so many steps visits,
+            with `sampled_shift` and `last_step`: a small network need not know the others as well.
         noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
             where figures are.
         recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and
@@ -156,6 +158,8 @@ class TrainConfig:
     guidance_to: float = 1.0
     sampled_shift: float = 0.0
     last_step: float = 0.0
+    on_grid: float = 0.0
+    sampled_steps: int = 6
     noisiest: float = 0.0
     recognition: float = 0.0
     reading: float = 0.0
@@ -177,7 +181,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "shift", "t_floor"):
             _within(name, getattr(self, name), 0, open_end=True)
-        for name in ("micro_stories", "log_every"):
+        for name in ("micro_stories", "log_every", "sampled_steps"):
             _within(name, getattr(self, name), 1)
         _within("seed", self.seed, 0, 2**63 - 1)
         for name in ("warmup", "decay", "weight_decay", "t_std", "character_weight", "worn_weight", "small_figures"):
@@ -185,7 +189,7 @@ class TrainConfig:
         for name in ("checkpoint_minutes", "sample_every"):
             _within(name, getattr(self, name), 0)
         shares = ("beta2", "ema", "clean_history", "near_clean_history", "continued", "drop_routes", "drop_text")
-        sampling = ("guidance_from", "guidance_to", "last_step")
+        sampling = ("guidance_from", "guidance_to", "last_step", "on_grid")
         for name in (*shares, *sampling, "character_until", "noisiest", "named_most", "omit", "drop_off_max"):
             _within(name, getattr(self, name), 0, 1)
         _within("guidance", self.guidance, 0, 50)

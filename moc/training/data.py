@@ -166,6 +166,11 @@ def make_piece(
 
     noise = draw_noise((batch, shots), frames, model, generator=generator, device=device)
     t = draw_timesteps((batch, shots), config, generator)
+    if config.on_grid:
+        own = torch.Generator(device=device).manual_seed(key(config.seed, "grid", step, piece))
+        grid = torch.tensor(model.timesteps(config.sampled_steps)[:-1], device=device)
+        visited = grid[torch.randint(len(grid), (batch, shots), generator=own, device=device)]
+        t = torch.where(torch.rand((batch, shots), generator=own, device=device) < config.on_grid, visited, t)
     if config.noisiest:
         own = torch.Generator(device=device).manual_seed(key(config.seed, "noisiest", step, piece))
         chosen, high = torch.rand((2, batch, shots), generator=own, device=device)

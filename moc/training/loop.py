@@ -179,8 +179,8 @@ class Trainer:
     def _begin_stage(self, stage: Stage) -> None:
         """Take a piece through forward and backward pass, and leave its gradients behind.
 
-        What a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the device now and
-        then, and a device that already exchanges gradients waits for all other processes: better not both at once.
+        What a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the device now
+        and then, and a device that already exchanges gradients waits for all other processes: not both at once.
         """
         with self.network.no_sync():  # type: ignore[operator]
             self._piece_gradients(stage, self.rank, 1.0)

@@ -234,6 +234,27 @@ def test_timesteps_are_shifted_logit_normal() -> None:
     assert t.median() == pytest.approx(0.75, abs=0.01)  # 3 u / (1 + 2 u) of one half
 
 
+def test_timesteps_may_be_those_that_sampling_visits() -> None:
+    sampled = {"sampled_steps": 5, "sampled_shift": 10.0, "last_step": 0.2, "noisiest": 0.0, "near_clean_history": 0.0}
+    size = dataclasses.replace(MODEL, shift=10.0, last_step=0.2)
+    grid = torch.tensor(size.timesteps(5)[:-1])
+    assert grid[-1] == pytest.approx(0.2)
+
+    def drawn(share: float) -> torch.Tensor:
+        config = parse({**TINY, **sampled, "on_grid": share, "clean_history": 1.0})
+        stage = dataclasses.replace(config.stages[1], stories=64, micro_stories=64)
+        piece = make_piece(config, size, stage, 0, 0, CPU)
+        return piece.t[:, -stage.shots :]
+
+    never, half, always = (drawn(share) for share in (0.0, 0.5, 1.0))
+    near = (always[..., None] - grid).abs() < 1e-6
+    assert near.any(-1).all()
+    assert near.flatten(0, 1).any(0).all(), "every step of the grid"
+    on = (half[..., None] - grid).abs().amin(-1) < 1e-6
+    assert 0.3 < on.float().mean() < 0.7
+    assert torch.equal(half[~on], never[~on]), "the others are as they were"
+
+
 def test_shot_numbers_stay_below_the_longest_stream() -> None:
     """The offset is drawn so that the last shot is at most number `MAX_TRAINED_SHOT`."""
     from moc.backbones.pocket.positions import rotation_table
