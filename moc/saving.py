@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,19 @@ def check_ending(path: Path, endings: Sequence[str], option: str) -> None:
     """Raises InputError for a file whose ending is none of `endings`; `option` is what named it."""
     if path.suffix.lower() not in endings:
         raise InputError(f"{option} {path}: the name must end in one of {', '.join(endings)}.")
+
+
+def check_place(path: Path, option: str) -> None:
+    """Raises InputError where a file can't be put, as far as can be told without putting it there."""
+    if path.is_dir():
+        raise InputError(f"{option} {path}: this is a folder; name a file.")
+    folder = path.absolute().parent
+    while not folder.exists():  # what is missing is made
+        folder = folder.parent
+    if not folder.is_dir():
+        raise InputError(f"{option} {path}: {folder} is a file, so nothing can be put into it.")
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise InputError(f"{option} {path}: {folder} can't be written to.")
 
 
 def check_table(path: Path, endings: Sequence[str]) -> None:

@@ -104,21 +104,23 @@ def compare(
     """Put attention patterns, weights or runs side by side."""
     from moc.compare.save import check_save
     from moc.errors import InputError
-    from moc.saving import check_ending
+    from moc.saving import check_ending, check_place
 
     if save is not None:
         check_save(save)
+        check_place(save, "--save")
     if html is not None:
         check_ending(html, (".html", ".htm"), "--html")
+        check_place(html, "--html")
         if save is not None and html.resolve() == save.resolve():
             raise InputError("--html and --save need files of their own.")
     if suite is not None:
         _refuse(
             "has no meaning for --suite, which tells stories of its own",
             ("a story", bool(sources)), ("--seeds", seeds > 1), ("--mode", mode), ("--set", overrides),
-            ("--force", force), ("--metrics", metrics), ("--vbench", vbench), ("--html", html),
+            ("--metrics", metrics), ("--vbench", vbench), ("--html", html),
         )  # fmt: skip
-        _measure_memory(attention, weights, reference, stories, steps, seed, out, device, save, as_json, quiet)
+        _measure_memory(attention, weights, reference, stories, steps, seed, out, device, force, save, as_json, quiet)
         return
     if not sources:
         raise InputError("give a story, two runs that exist, or --suite memory.")
@@ -238,7 +240,7 @@ def _existing(
 
 def _measure_memory(
     attention: str | None, weights: str | None, reference: str | None, stories: int | None, steps: int | None,
-    seed: int | None, out: Path | None, device: str, save: Path | None, as_json: bool, quiet: bool,
+    seed: int | None, out: Path | None, device: str, force: bool, save: Path | None, as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """The benchmark of memory: measure, save, show."""
     from moc.compare.save import write
@@ -249,7 +251,7 @@ def _measure_memory(
     from moc_cli.console import print_json
 
     arms, folder = all_arms(attention, weights), out or Path("runs") / "compare-memory"
-    asked = Benchmark(arms, folder, stories=stories, steps=steps, device=device)
+    asked = Benchmark(arms, folder, stories=stories, steps=steps, device=device, force=force)
     asked = asked if seed is None else replace(asked, seed=seed)
     try:
         with SuiteProgress(quiet or as_json, len(arms)) as progress:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -116,3 +116,15 @@ def reference_of(labels: Sequence[str], asked: str | None) -> str:
     if asked not in labels:
         raise InputError(f"--reference: there is no arm {shown(asked)}{did_you_mean(asked, labels)}")
     return asked
+
+
+def strange_patterns(arms: Iterable[tuple[str, str]]) -> list[str]:
+    """A note on patterns that the built-in weights were not trained under; `arms` are pairs of pattern and model."""
+    strange = list(dict.fromkeys(pattern for pattern, model in arms if model == "pocket" and pattern != "moc"))
+    if not strange:
+        return []
+    note = (
+        f"{', '.join(strange)}: pocket was trained under moc, so this tells what they lose in its weights, not how a "
+    )
+    ahead = " It never saw a later shot in training." if "moc-no-causal" in strange else ""
+    return [f"{note}model trained under them would do.{ahead}"]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moc.compare.arms import Arm, reference_of
+from moc.compare.arms import Arm, reference_of, strange_patterns
 from moc.compare.costs import COSTS, counted, measured
 from moc.compare.draw import Job, ListenerOf, check, draw
 from moc.compare.footage import Footage, open_run, run_path
@@ -67,7 +67,11 @@ def compare_story(
     report = _report(takes, labels, job.seeds, held, metrics, vbench_weights, job.device, on_measure)
     for told, arm in zip(report["arms"], job.arms, strict=True):
         _describe(told, arm, job)
-    report |= {"story": job.story_path, "out": str(job.out)}
+    first = takes[labels[0], job.seeds[0]].manifest
+    report |= {"story": job.story_path, "out": str(job.out), "drawn": _drawn(first, job)}
+    if len(job.seeds) == 1:
+        report["notes"].append("one seed shows no interval: what differs may be chance; --seeds 4 tells more.")
+    report["notes"] += strange_patterns((told["pattern"], told["model"]) for told in report["arms"])
     return report, {label: takes[label, job.seeds[0]] for label in labels}
 
 
@@ -99,7 +103,9 @@ def compare_runs(
         told |= {"pattern": pattern, "model": story["model"], "seed": seed}
         told["summary"] = f"{pattern}, {story['model']}, seed {seed}"
         told["folders"] = [str(one.folder.path)]
-    report["seeds"] = None
+    report["seeds"] = report["drawn"] = None
+    if len({one.manifest["seed"] for one in footage}) > 1:
+        report["notes"].append("these runs have different seeds, so their pictures differ for that alone.")
     if len({str(_words(one)) for one in footage}) > 1:
         report["notes"].append("these runs tell different stories.")
     return report, dict(zip(labels, footage, strict=True))
@@ -205,6 +211,16 @@ def _arm(
         "per_seed": {str(seed): values[label, seed] for seed in seeds},
         "folders": [str(takes[label, seed].folder.path) for seed in seeds],
     }
+
+
+def _drawn(manifest: Mapping[str, Any], job: Job) -> dict[str, Any]:
+    """How the first arm was drawn: what `--mode`, `--steps` and `--set` gave all of them."""
+    from moc.backbones.pocket.planning import STEPS
+
+    steps = manifest["storyboard"]["sampling"]["steps"]
+    if steps is None and manifest["storyboard"]["model"] == "pocket":
+        steps = STEPS
+    return {"mode": manifest["mode"], "steps": steps, "set": dict(job.changes)}
 
 
 def _describe(told: dict[str, Any], arm: Arm, job: Job) -> None:

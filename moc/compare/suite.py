@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from moc.backbones.pocket.weights import read_config
-from moc.compare.arms import Arm, make_arms, reference_of
+from moc.compare.arms import Arm, make_arms, reference_of, strange_patterns
 from moc.compare.costs import counted_stream, weights_of
 from moc.compare.memory_columns import COLUMNS, LEAST, OWNERS, values
 from moc.compare.save import check_out
@@ -32,6 +32,7 @@ LOOK = {"stories": 2, "shots": 4, "latent_frames": 4}
 MEASUREMENT = {"stories": 256, "shots": 8, "latent_frames": 16}
 """On a GPU: the sizes of the tables in docs/memory.md."""
 MOST_STORIES = 100_000
+AHEAD = "moc-no-causal"
 
 OnShot = Callable[[str, int, int], None]
 """Told the arm, the shots that are done, and how many there are."""
@@ -45,6 +46,7 @@ class Benchmark:
         arms: patterns and weights; out: folder that keeps every arm's numbers and readings.
         stories, shots, latent_frames: of the benchmark; steps: of sampling, None for the model's own.
         seed: of stories and noise; device: as `moc generate` has it.
+        force: measure anew over what was measured otherwise.
     """
 
     arms: tuple[Arm, ...]
@@ -55,6 +57,7 @@ class Benchmark:
     steps: int | None = None
     seed: int = 2024
     device: str = "auto"
+    force: bool = False
 
     def sized(self, device: str) -> Benchmark:
         """With a size for everything."""
@@ -71,9 +74,11 @@ def all_arms(attention: str | None, weights: str | None) -> tuple[Arm, ...]:
     """The arms that are named, or every pattern that can stream.
 
     Raises:
-        InputError: as `make_arms`.
+        InputError: as `make_arms`, or a pattern that can't stream.
     """
-    streaming = [name for name in PATTERNS if name != "moc-no-causal"]  # it looks at shots that are not there yet
+    if attention is not None and any(name.partition(":")[0].strip() == AHEAD for name in attention.split(",")):
+        raise InputError(f"--suite memory draws shot after shot, and {AHEAD} looks at shots that are not there yet.")
+    streaming = [name for name in PATTERNS if name != AHEAD]
     return tuple(make_arms(",".join(streaming) if attention is None else attention, weights))
 
 
@@ -107,11 +112,14 @@ def compare_memory(
 
     device = resolve_device(asked.device)
     asked = asked.sized(device)
+    experiments = {arm.label: _experiment(asked, configs[arm.label]) for arm in asked.arms}
+    if not asked.force:
+        _refuse_others(asked, experiments, weights, device)
     told, rows = {}, {}
     for arm in asked.arms:
         say = _teller(on_shot, arm.label)
-        told[arm.label], rows[arm.label] = _arm(asked, arm, configs[arm.label], weights[arm.label], device, say)
-    arms = []
+        told[arm.label], rows[arm.label] = _arm(asked, arm, experiments[arm.label], weights[arm.label], device, say)
+    arms, patterns = [], []
     for arm in asked.arms:
         size = read_config(weights[arm.label])
         costs = counted_stream(size, configs[arm.label], [asked.latent_frames or 0] * (asked.shots or 0))
@@ -119,17 +127,20 @@ def compare_memory(
         info = {"label": arm.label, "pattern": pattern, "model": weights[arm.label].stem, "chance": None}
         against = None if arm.label == held else _differences(rows[arm.label], rows[held], asked.stories or 0)
         info |= {"summary": PATTERNS[pattern].summary, "source": PATTERNS[pattern].source}
+        patterns.append((pattern, weights[arm.label].stem))
         arms.append({**info, **values(told[arm.label], costs), "against_reference": against, "told": told[arm.label]})
     return {
-        "title": f"Memory: {asked.stories} stories, {asked.shots} shots of {asked.latent_frames} latent frames",
+        "title": f"Memory: {asked.stories} {'story' if asked.stories == 1 else 'stories'}, {asked.shots} shots of "
+        f"{asked.latent_frames} latent frames",
         "suite": "memory",
         "seeds": [asked.seed],
+        "drawn": {"mode": "stream", "steps": _steps(asked), "set": {}},
         "reference": held,
         "machine": machine(torch.device(device)),
         "metrics": [metric.to_dict() for metric in COLUMNS],
         "arms": arms,
         "out": str(asked.out),
-        "notes": _notes(asked),
+        "notes": [*_notes(asked), *strange_patterns(patterns)],
     }
 
 
@@ -140,7 +151,8 @@ def _teller(on_shot: OnShot, label: str) -> Callable[[int, int], None]:
 def _notes(asked: Benchmark) -> list[str]:
     notes, stories = [], asked.stories or 0
     if stories < LEAST:
-        notes.append(f"{stories} stories are too few for intervals; a measurement takes {MEASUREMENT['stories']}.")
+        few = "one story is" if stories == 1 else f"{stories} stories are"
+        notes.append(f"{few} too few for intervals; a measurement takes {MEASUREMENT['stories']}.")
     elif stories < MEASUREMENT["stories"]:
         notes.append(f"{stories} stories tell little; a measurement takes {MEASUREMENT['stories']}.")
     return notes
@@ -167,23 +179,51 @@ def _weights(arm: Arm) -> Path:
     return path
 
 
+def _steps(asked: Benchmark) -> int:
+    from moc.backbones.pocket.planning import STEPS
+
+    return asked.steps or STEPS
+
+
+def _experiment(asked: Benchmark, config: MoCConfig) -> Experiment:
+    from moc.metrics.memory_experiment import Experiment
+
+    return Experiment(
+        table="planted", stories=asked.stories or 0, shots=asked.shots or 0, latent_frames=asked.latent_frames or 0,
+        config=config, steps=_steps(asked), seed=asked.seed,
+    )  # fmt: skip
+
+
+def _source(weights: Path, device: str) -> dict[str, str]:
+    from moc.backbones.pocket.weights import fingerprint
+
+    return {"weights_sha256": fingerprint(weights), "device": device}
+
+
+def _refuse_others(
+    asked: Benchmark, experiments: Mapping[str, Experiment], weights: Mapping[str, Path], device: str
+) -> None:
+    """Raises InputError where something else was measured, which may have taken hours."""
+    for arm in asked.arms:
+        place = asked.out / f"{arm.folder}.json"
+        if place.exists() and _known(place, experiments[arm.label], _source(weights[arm.label], device)) is None:
+            raise InputError(
+                f"{place} was measured with other stories, settings or weights; choose another --out, or add --force."
+            )
+
+
 def _arm(
-    asked: Benchmark, arm: Arm, config: MoCConfig, weights: Path, device: str, on_shot: Callable[[int, int], None]
+    asked: Benchmark, arm: Arm, experiment: Experiment, weights: Path, device: str, on_shot: Callable[[int, int], None]
 ) -> tuple[dict[str, Any], pd.DataFrame]:
     """Numbers and readings of an arm, measured now or before."""
     import pandas as pd
 
-    from moc.backbones.pocket.planning import STEPS
-    from moc.backbones.pocket.weights import fingerprint, load_model
-    from moc.metrics.memory_experiment import Experiment, report, run
+    from moc.backbones.pocket.weights import load_model
+    from moc.metrics.memory_experiment import report, run
     from moc.run.files import atomic, write_json
     from moc.world.reader import load_reader
 
-    experiment = Experiment(
-        table="planted", stories=asked.stories or 0, shots=asked.shots or 0, latent_frames=asked.latent_frames or 0,
-        config=config, steps=asked.steps or STEPS, seed=asked.seed,
-    )  # fmt: skip
-    source = {"weights_sha256": fingerprint(weights), "device": device}
+    source = _source(weights, device)
     place, readings = asked.out / f"{arm.folder}.json", asked.out / f"{arm.folder}.csv"
     known = _known(place, experiment, source)
     if known is not None and readings.is_file():

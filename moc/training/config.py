@@ -43,7 +43,7 @@ class Stage:
         shots: shots of each story.
         chunk_tokens: tokens of a chunk, or "frame" (progressive sparsification shrinks it stage by stage).
         top_k: routed chunks of each query.
-        micro_stories: as in `TrainConfig`, for this stage alone.
+        micro_stories, drop_off_max: as in `TrainConfig`, for this stage alone.
 
     Raises:
         ValueError: a value out of range.
@@ -56,10 +56,12 @@ class Stage:
     chunk_tokens: int | str = "frame"
     top_k: int = 5
     micro_stories: int | None = None
+    drop_off_max: float | None = None
 
     def __post_init__(self) -> None:
         for name in ("steps", "stories", "latent_frames", "shots", "micro_stories"):
             _within(name, getattr(self, name), 1)
+        _within("drop_off_max", self.drop_off_max, 0, 1)
         _within("top_k", self.top_k, 0)
         if self.chunk_tokens != "frame":
             if isinstance(self.chunk_tokens, bool) or not isinstance(self.chunk_tokens, int):
@@ -229,6 +231,8 @@ class TrainConfig:
         """
         settings: dict[str, Any] = {name: getattr(self, name) for name in ATTENTION_SETTINGS}
         chunk_tokens = cast(ChunkTokens, stage.chunk_tokens)
+        if stage.drop_off_max is not None:
+            settings["drop_off_max"] = stage.drop_off_max
         return MoCConfig.preset("pocket").replace(**settings, chunk_tokens=chunk_tokens, top_k=stage.top_k)
 
     @property

@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, fields, replace
+from dataclasses import MISSING, asdict, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -151,9 +151,9 @@ class Trainer:
         if self.world > 1 and index != self._stage_begun:
             self._begin_stage(stage)
         self._stage_begun = index
-        # the next stage's first piece is painted by kernels that are yet to be compiled: see `_begin_stage`
-        goes_on = self.step + 1 < config.steps and config.stage_at(self.step + 1)[0] == index
-        after = (self.step + 1, self.rank) if goes_on else None
+        # among several processes the next stage's first piece is made when that begins: see `_begin_stage`
+        goes_on = self.world == 1 or config.stage_at(self.step + 1)[0] == index
+        after = (self.step + 1, self.rank) if goes_on and self.step + 1 < config.steps else None
         lr = self.learning_rate(self.step)
         for optimizer in self.optimizers:
             for group in optimizer.param_groups:
@@ -179,8 +179,9 @@ class Trainer:
     def _begin_stage(self, stage: Stage) -> None:
         """Take a piece through forward and backward pass, and leave its gradients behind.
 
-        What a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the device now
-        and then, and a device that already exchanges gradients waits for all other processes: not both at once.
+        Most of what a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the
+        device now and then, and a device that already exchanges gradients waits for all other processes. A run on four
+        GPUs stood still where a stage began; this is our guess at why.
         """
         with self.network.no_sync():  # type: ignore[operator]
             self._piece_gradients(stage, self.rank, 1.0)
@@ -405,7 +406,8 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
         if step <= 0:
             return
         begun = min(step, row["steps"])
-        if {**row, "steps": begun} != {**stage, "steps": min(begun, stage["steps"])}:
+        was = asdict(Stage(steps=begun)) | row | {"steps": begun}  # an older checkpoint says nothing of newer settings
+        if was != {**stage, "steps": min(begun, stage["steps"])}:
             raise ValueError(f"the run has gone through {begun} steps of the stage {row}, which can't become {stage}")
         step -= row["steps"]
 

@@ -133,6 +133,12 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path) -> None:
         (["--save", "a.txt"], ["must end in one of"]),
         (["--html", "a.txt"], ["must end in one of .html"]),
         (["--html", "a.html", "--save", "a.html"], ["must end in one of"]),
+        (["--html", "{story}/a.html"], ["is a file, so nothing can be put into it"]),
+        (["--save", "{folder}.csv"], ["this is a folder; name a file"]),
+        (
+            ["--set", "model=pocket", "-a", "moc,moc-no-causal"],
+            ["choose another, or set sampling mode: joint (--mode joint)"],
+        ),
         (["--suite", "memory"], ["a story has no meaning for --suite"]),
         (["--device", "tpu"], ["--device 'tpu'"]),
     ],
@@ -141,6 +147,8 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path) -> None:
 def test_mistakes_are_one_sentence_before_any_work(
     story: Path, tmp_path: Path, options: list[str], words: list[str]
 ) -> None:
+    (tmp_path / "folder.csv").mkdir()
+    options = [option.format(story=story, folder=tmp_path / "folder") for option in options]
     told = moc_here("compare", story, "-o", tmp_path / "out", *options)
     assert_fails(told, 2, *words)
     assert len(told.stderr.strip().splitlines()) == 1

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from moc.compare.arms import make_arms, reference_of
+from moc.compare.arms import make_arms, reference_of, strange_patterns
 from moc.compare.draw import seeds_of
 from moc.compare.stats import difference, summary
 from moc.errors import InputError
@@ -59,6 +59,15 @@ def test_every_pattern_is_an_arm() -> None:
 def test_mistakes(attention: str, weights: str | None, words: str) -> None:
     with pytest.raises(InputError, match=words.replace("'", ".")):
         make_arms(attention, weights)
+
+
+def test_patterns_that_the_built_in_weights_never_saw_are_told() -> None:
+    assert strange_patterns([("moc", "pocket"), ("dense", "mine")]) == []
+    (note,) = strange_patterns([("dense", "pocket"), ("moc", "pocket"), ("dense", "pocket"), ("local", "pocket")])
+    assert note.startswith("dense, local: pocket was trained under moc")
+    assert "later shot" not in note
+    (note,) = strange_patterns([("moc-no-causal", "pocket")])
+    assert note.endswith("It never saw a later shot in training.")
 
 
 def test_reference() -> None:

@@ -61,6 +61,8 @@ def test_every_arm_and_seed_has_a_run_of_its_own(tmp_path: Path, heard: Counter)
     assert report["reference"] == "dense"
     assert report["arms"][0]["against_reference"] is None
     assert set(report["arms"][1]["per_seed"]) == {"7", "8"}
+    assert report["drawn"] == {"mode": "stream", "steps": None, "set": dict(job.changes)}, "another model's own number"
+    assert report["notes"] == []
 
 
 def test_what_is_drawn_stays(tmp_path: Path, heard: Counter) -> None:
@@ -73,6 +75,7 @@ def test_what_is_drawn_stays(tmp_path: Path, heard: Counter) -> None:
     assert again == first
     more, _ = compare_story(replace(job, seeds=(7, 8)), metrics=FEW, listener_of=lambda arm, seed: heard)
     assert heard.shots == 4, "the second seed alone"
+    assert any("one seed shows no interval" in note for note in first["notes"])
     assert more["arms"][0]["per_seed"]["7"] == first["arms"][0]["per_seed"]["7"]
 
 
@@ -131,7 +134,11 @@ def test_values_of_existing_runs(tmp_path: Path) -> None:
     sparsity = np.array([shot["sparsity"] for shot in runs[0].manifest["shots"]])
     assert report["arms"][0]["values"]["sparsity"] == pytest.approx((tokens * sparsity).sum() / tokens.sum())
     assert report["notes"] == []
+    assert report["drawn"] is None
     assert report["arms"][0]["summary"] == "local, fake, seed 7"
+    draw(replace(job, seeds=(8,)))
+    others, _ = compare_runs([paths[0], job.out / "dense/seed-8"], metrics=choose("light"))
+    assert any("different seeds" in note for note in others["notes"])
     assert footage["dense/seed-7"].lengths == runs[1].lengths
 
 

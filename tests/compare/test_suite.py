@@ -30,6 +30,8 @@ def test_every_pattern_that_can_stream_unless_some_are_named() -> None:
     assert [arm.pattern for arm in all_arms(None, None)] == [name for name in PATTERNS if name != "moc-no-causal"]
     assert [arm.label for arm in all_arms("moc,local", None)] == ["moc", "local"]
     assert len(all_arms(None, "a,b")) == 16
+    with pytest.raises(InputError, match="moc-no-causal looks at shots that are not there yet"):
+        all_arms("moc, moc-no-causal:top_k=2", None)
 
 
 def test_sizes_suit_the_device() -> None:
@@ -56,7 +58,10 @@ def test_a_tiny_benchmark_is_kept_and_taken_up_again(tmp_path: Path) -> None:
     assert dense["sparsity"] < local["sparsity"]
     assert dense["attention_gflop"] > local["attention_gflop"]
     assert report["arms"][1]["against_reference"]["recall_people"]["interval"] is None
-    assert any("too few for intervals" in note for note in report["notes"])
+    assert any("one story is too few for intervals" in note for note in report["notes"])
+    assert any(note.startswith("dense, local: pocket was trained under moc") for note in report["notes"])
+    assert report["drawn"] == {"mode": "stream", "steps": 1, "set": {}}
+    assert report["title"].startswith("Memory: 1 story, 3 shots")
 
     heard.clear()
     assert compare_memory(asked, on_shot=lambda *what: heard.append(what)) == report
@@ -67,7 +72,10 @@ def test_a_tiny_benchmark_is_kept_and_taken_up_again(tmp_path: Path) -> None:
     ):
         place = tmp_path / f"out/{arm}.json"
         place.write_text(json.dumps({**json.loads(place.read_text()), **change}))
-    compare_memory(asked, on_shot=lambda *what: heard.append(what))
+    with pytest.raises(InputError, match=r"dense.json was measured with other .* --out, or add --force"):
+        compare_memory(asked, on_shot=lambda *what: heard.append(what))
+    assert heard == [], "what took long is not thrown away unasked"
+    compare_memory(replace(asked, force=True), on_shot=lambda *what: heard.append(what))
     assert {label for label, _, _ in heard} == {"dense", "local"}, "of other weights, or of something else"
 
 

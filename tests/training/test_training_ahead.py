@@ -41,7 +41,7 @@ def test_on_a_cpu_nothing_is_made_ahead() -> None:
 
 
 def test_pieces_are_asked_for_in_the_order_of_training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is prepared is what is taken next, over pieces and steps; nothing past the last of a stage."""
+    """What is prepared is what is taken next, over pieces, steps and stages; nothing past the last."""
     config = parse({**TINY, "micro_stories": 1})
     trainer = Trainer(config, tmp_path, CPU)
     asked: list[tuple[str, int, int]] = []
@@ -55,16 +55,24 @@ def test_pieces_are_asked_for_in_the_order_of_training(tmp_path: Path, monkeypat
     monkeypatch.setattr(trainer.ahead, "prepare", lambda step, number: asked.append(("prepare", step, number)))
     while trainer.step < config.steps:
         trainer.optimise()
-    taken_of_stages, first = [], 0
-    for stage in config.stages:
-        steps = range(first, first + stage.steps)
-        taken_of_stages.append([(step, number) for step in steps for number in range(stage.stories)])
-        first += stage.steps
-    told = [
-        ask for pieces in taken_of_stages for piece in pieces
-        for ask in ([("take", *piece)] if piece == pieces[0] else [("prepare", *piece), ("take", *piece)])
-    ]  # fmt: skip
-    assert asked == told
+    pairs = list(zip(asked[1::2], asked[2::2], strict=False))
+    assert len(asked) == 2 * sum(stage.steps * stage.stories for stage in config.stages) - 1
+    assert all(a[0] == "prepare" and b[0] == "take" and a[1:] == b[1:] for a, b in pairs)
+
+
+def test_several_processes_make_the_first_piece_of_a_stage_when_it_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse(TINY)
+    trainer = Trainer(config, tmp_path, CPU)
+    trainer.world = 2
+    monkeypatch.setattr(trainer, "_begin_stage", lambda stage: None)
+    monkeypatch.setattr("moc.training.loop.dist.all_reduce", lambda tensor: None)
+    asked: list[int] = []
+    monkeypatch.setattr(trainer.ahead, "prepare", lambda step, number: asked.append(step))
+    while trainer.step < config.steps:
+        trainer.optimise()
+    assert asked == [step for step in range(1, config.steps) if step != config.stages[0].steps]
 
 
 @pytest.mark.gpu
