@@ -72,3 +72,22 @@ def test_recordings_show_fixed_links_too() -> None:
     assert not seen["dense"][:, :2].any(), "shot 1 has nothing to look back to"
     assert seen["first-frame"][0, 3:].equal(2 * rows[3:, None] * torch.tensor([1, 0, 1, 0, 0, 0, 0]))
     assert seen["moc"].sum() == 2 * 2 * (rows[2] * 2 + rows[3:].sum() * 2)
+
+
+@pytest.mark.parametrize("name", [name for name, info in PATTERNS.items() if info.kind == "chosen"])
+def test_recordings_show_every_choice(name: str) -> None:
+    """Link by link: the rows of a chunk that chose another, counted from the choices one at a time."""
+    config = MoCConfig(chunk_tokens=16, pattern=name, top_k=2, causal=name != "moc-no-causal")
+    layout = fitted(ragged(), config)
+    q, k, v = qkv(layout, batch=2, heads=2)
+    with moc.record_routes() as routes:
+        routing = route(q, k, layout, config)
+        attend(q, k, v, layout, routing, config)
+    video = (~layout.chunk_is_text).nonzero().flatten().tolist()
+    place = {chunk: i for i, chunk in enumerate(video)}
+    expected = torch.zeros(2, len(video), len(video), dtype=torch.int64)
+    for batch, head, row, rank in routing.indices.ge(0).nonzero().tolist():
+        mine, theirs = int(layout.chunk_ids[row]), int(routing.indices[batch, head, row, rank])
+        expected[head, place[mine], place[theirs]] += 1
+    assert expected.sum() > 0
+    assert torch.from_numpy(routes.counts())[0].long().equal(expected)

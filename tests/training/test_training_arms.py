@@ -21,7 +21,10 @@ from moc.backbones.pocket.weights import SHIPPED, read_config
 from moc.training.config import load
 
 BENCHMARKS = ROOT / "benchmarks"
-PLANS = [BENCHMARKS / name for name in ("patterns/arms.yaml", "ablations/arms.yaml", "patterns/routed.yaml")]
+PLANS = [
+    BENCHMARKS / name
+    for name in ("patterns/arms.yaml", "ablations/arms.yaml", "patterns/routed.yaml", "ablations/grid.yaml")
+]
 
 
 @pytest.fixture
