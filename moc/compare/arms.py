@@ -72,9 +72,10 @@ def name_arms(attention: str | None, weights: str | None) -> list[Arm]:
         for model in models
         for one in patterns
     ]
-    double = [label for label, count in Counter(arm.folder.lower() for arm in arms).items() if count > 1]
+    counts = Counter(arm.folder.lower() for arm in arms)
+    double = [arm.label for arm in arms if counts[arm.folder.lower()] > 1]
     if double:
-        raise InputError(f"'{double[0]}' is named twice; every arm of a comparison must differ.")
+        raise InputError(f"{shown(double[0])} is named twice; every arm of a comparison must differ.")
     return arms
 
 
@@ -89,7 +90,9 @@ def _pattern(text: str) -> Arm:
     changes = {"attention.pattern": name}
     for setting in settings:
         key, equals, value = setting.partition("=")
-        if not equals or not re.fullmatch("[a-z_]+", key) or key == "pattern":
+        if key == "pattern":
+            raise InputError(f"--attention: {shown(text)} names its pattern before the first colon, {name}.")
+        if not equals or not re.fullmatch("[a-z_]+", key):
             raise InputError(f"--attention: {shown(setting)} in {shown(text)} is not KEY=VALUE, such as top_k=2.")
         changes[f"attention.{key}"] = value
     return Arm(text, name, changes)
