@@ -57,7 +57,8 @@ def write_plot(arms: Sequence[Arm], path: Path, *, title: str, cost: str) -> Non
 
     panels = list(arms[0].points)
     shares = [share for arm in arms for point in arm.points.values() for share in _shares(point)]
-    right = min(100, 10 * math.ceil(11 * max(0.01, *shares, 0.0)))  # the same in all panels, so that they compare
+    # a tenth of room, up to the next ten, and the same in all panels, so that they compare
+    right = min(100, 10 * math.ceil(11 * max([0.01, *shares])))
     figure = Figure(figsize=(3.4 * len(panels) + 3.6, 1.3 + 0.34 * len(arms)), layout="constrained")
     axes = figure.subplots(1, len(panels) + 1, sharey=True, squeeze=False)[0]
     rows = range(len(arms))

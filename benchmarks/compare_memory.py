@@ -36,7 +36,7 @@ from moc.compare.arms import REFERENCE, Arm
 from moc.compare.costs import GFLOP
 from moc.compare.memory_columns import OWNERS
 from moc.compare.save import write
-from moc.compare.suite import Benchmark, all_arms, compare_memory
+from moc.compare.suite import Benchmark, all_arms, compare_memory, refuse_others
 from moc.errors import MocError
 from moc.run.files import write_json
 
@@ -52,7 +52,9 @@ SIZES = ("stories", "shots", "latent_frames", "steps")
 
 def benchmark(args: argparse.Namespace, arms: tuple[Arm, ...]) -> Benchmark:
     """What is asked of the arms."""
-    return Benchmark(arms, args.out, device=args.device, **{name: getattr(args, name) for name in SIZES})
+    return Benchmark(
+        arms, args.out, device=args.device, force=args.force, **{name: getattr(args, name) for name in SIZES}
+    )
 
 
 def measure_all(args: argparse.Namespace, arms: tuple[Arm, ...]) -> list[str]:
@@ -89,6 +91,7 @@ def _start(args: argparse.Namespace, arm: Arm, gpu: int | None) -> subprocess.Po
     command = [sys.executable, str(Path(__file__).resolve()), "--out", str(args.out), "--device", args.device]
     command += ["--attention", args.attention, "--one", arm.label]
     command += ["--weights", args.weights] if args.weights else []
+    command += ["--force"] if args.force else []
     for name in SIZES:
         if (value := getattr(args, name)) is not None:
             command += [f"--{name.replace('_', '-')}", str(value)]
@@ -139,6 +142,7 @@ def main() -> int:
     found.add_argument("--minutes", type=float, help="end what still runs after so long")
     for name in SIZES:
         found.add_argument(f"--{name.replace('_', '-')}", type=int)
+    found.add_argument("--force", action="store_true", help="measure anew what was measured otherwise")
     found.add_argument("--pack", type=Path, metavar="FOLDER", help="archives of all numbers and readings")
     found.add_argument("--one", metavar="LABEL", help=argparse.SUPPRESS)  # what a process of its own measures
     args = found.parse_args()
@@ -148,6 +152,8 @@ def main() -> int:
         if args.one:
             compare_memory(benchmark(args, tuple(arm for arm in arms if arm.label == args.one)), reference=args.one)
             return 0
+        if not args.force:
+            refuse_others(benchmark(args, arms))
         args.out.mkdir(parents=True, exist_ok=True)
         missing = measure_all(args, arms)
         try:

@@ -21,17 +21,27 @@ def check_ending(path: Path, endings: Sequence[str], option: str) -> None:
         raise InputError(f"{option} {path}: the name must end in one of {', '.join(endings)}.")
 
 
-def check_place(path: Path, option: str) -> None:
-    """Raises InputError where a file can't be put, as far as can be told without putting it there."""
-    if path.is_dir():
-        raise InputError(f"{option} {path}: this is a folder; name a file.")
-    folder = path.absolute().parent
-    while not folder.exists():  # what is missing is made
-        folder = folder.parent
-    if not folder.is_dir():
-        raise InputError(f"{option} {path}: {folder} is a file, so nothing can be put into it.")
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{option} {path}: {folder} can't be written to.")
+def check_place(path: Path, option: str, *, folder: bool = False) -> None:
+    """Refuses a place that can't be written, as far as can be told without writing.
+
+    Args:
+        path: of a file, or of a `folder`; what is missing above it will be made. option: what named it.
+
+    Raises:
+        InputError: a folder lies at a file's place or a file at a folder's, or the place can't be written to.
+    """
+    try:
+        if path.is_dir() and not folder:
+            raise InputError(f"{option} {path}: this is a folder; name a file.")
+        above = path.absolute() if folder else path.absolute().parent
+        while not above.exists() and not above.is_symlink():
+            above = above.parent
+        if not above.is_dir():
+            raise InputError(f"{option} {path}: {above} is a file, so nothing can be put into it.")
+        if not os.access(above, os.W_OK | os.X_OK):
+            raise InputError(f"{option} {path}: {above} can't be written to.")
+    except OSError as error:  # a name that is too long, a folder that can't be searched
+        raise InputError(f"{option} {path}: {error.strerror}.") from error
 
 
 def check_table(path: Path, endings: Sequence[str]) -> None:

@@ -52,3 +52,23 @@ def test_plots_are_refused_without_their_package(monkeypatch: pytest.MonkeyPatch
 def test_unknown_endings(name: str) -> None:
     with pytest.raises(InputError, match=r"the name must end in one of \.csv, \.json"):
         saving.check_table(Path(name), (".csv", ".json"))
+
+
+def test_places_are_looked_at_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Files and folders, of which what is missing above will be made; relative to where one is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").touch()
+    (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
+    for good in ("a.csv", "new/deep/a.csv", str(tmp_path / "file"), "../a.csv"):
+        saving.check_place(Path(good), "--save")
+    for good in (".", "new/deep"):
+        saving.check_place(Path(good), "--out", folder=True)
+    for bad, words in ((".", "this is a folder; name a file"), ("file/a.csv", "file is a file, so nothing"),
+                       ("gone/a.csv", "so nothing can be put"), ("x" * 300 + "/a.csv", "too long")):  # fmt: skip
+        with pytest.raises(InputError, match=f"^--save .*{words}"):
+            saving.check_place(Path(bad), "--save")
+    with pytest.raises(InputError, match=r"--out file/new: .*file is a file"):
+        saving.check_place(Path("file/new"), "--out", folder=True)
+    monkeypatch.setattr("os.access", lambda *asked: False)
+    with pytest.raises(InputError, match="can't be written to"):
+        saving.check_place(Path("a.csv"), "--save")

@@ -121,13 +121,14 @@ def reference_of(labels: Sequence[str], asked: str | None) -> str:
     return asked
 
 
-def strange_patterns(arms: Iterable[tuple[str, str]]) -> list[str]:
-    """A note on patterns that the built-in weights were not trained under; `arms` are pairs of pattern and model."""
-    strange = list(dict.fromkeys(pattern for pattern, model in arms if model == "pocket" and pattern != "moc"))
+def strange_patterns(arms: Iterable[tuple[str, bool]]) -> list[str]:
+    """A note on patterns that the built-in weights were not trained under; `arms` are pairs of a pattern and whether it
+    is drawn with those weights."""
+    strange = list(dict.fromkeys(pattern for pattern, built_in in arms if built_in and pattern != "moc"))
     if not strange:
         return []
-    note = (
-        f"{', '.join(strange)}: pocket was trained under moc, so this tells what they lose in its weights, not how a "
-    )
     ahead = " It never saw a later shot in training." if "moc-no-causal" in strange else ""
-    return [f"{note}model trained under them would do.{ahead}"]
+    return [
+        f"{', '.join(strange)}: pocket was trained under moc, so this shows what another pattern does to its weights, "
+        f"not how a model of its own would do.{ahead}"
+    ]

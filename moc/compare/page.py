@@ -71,7 +71,9 @@ def about(report: Mapping[str, Any]) -> str:
     if seeds is not None:
         said.append(f"seed {seeds[0]}" if len(seeds) == 1 else f"{len(seeds)} seeds from {seeds[0]}, 95 % intervals")
     if drawn := report.get("drawn"):
-        said.append(drawn["mode"] + (f" in {drawn['steps']} steps" if drawn["steps"] else ""))
+        said.append(
+            drawn["mode"] + (f" in {drawn['steps']} step" + "s" * (drawn["steps"] > 1) if drawn["steps"] else "")
+        )
     threads = machine.get("threads")
     where = machine["name"] + (f", {threads} thread{'s' if threads > 1 else ''}" if threads else "")
     return f"{'; '.join(said)}; reference: {report['reference']}; {where}, torch {machine['torch']}"

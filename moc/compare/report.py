@@ -29,6 +29,7 @@ from moc.run import Listener
 if TYPE_CHECKING:
     import pandas as pd
 
+BUILT_IN = "pocket"  # as a story names the model in the package
 OnMeasure = Callable[[str], None]
 Takes = dict[tuple[str, int], Footage]
 Values = dict[str, float | None]
@@ -71,7 +72,7 @@ def compare_story(
     report |= {"story": job.story_path, "out": str(job.out), "drawn": _drawn(first, job)}
     if len(job.seeds) == 1:
         report["notes"].append("one seed shows no interval: what differs may be chance; --seeds 4 tells more.")
-    report["notes"] += strange_patterns((told["pattern"], told["model"]) for told in report["arms"])
+    report["notes"] += strange_patterns((told["pattern"], told["model"] == BUILT_IN) for told in report["arms"])
     return report, {label: takes[label, job.seeds[0]] for label in labels}
 
 
@@ -106,6 +107,7 @@ def compare_runs(
     report["seeds"] = report["drawn"] = None
     if len({one.manifest["seed"] for one in footage}) > 1:
         report["notes"].append("these runs have different seeds, so their pictures differ for that alone.")
+    report["notes"] += strange_patterns((told["pattern"], told["model"] == BUILT_IN) for told in report["arms"])
     if len({str(_words(one)) for one in footage}) > 1:
         report["notes"].append("these runs tell different stories.")
     return report, dict(zip(labels, footage, strict=True))
@@ -214,13 +216,13 @@ def _arm(
 
 
 def _drawn(manifest: Mapping[str, Any], job: Job) -> dict[str, Any]:
-    """How the first arm was drawn: what `--mode`, `--steps` and `--set` gave all of them."""
+    """How the arms were drawn, by the manifest of the first; None for a model's own number of steps."""
     from moc.backbones.pocket.planning import STEPS
 
-    steps = manifest["storyboard"]["sampling"]["steps"]
-    if steps is None and manifest["storyboard"]["model"] == "pocket":
-        steps = STEPS
-    return {"mode": manifest["mode"], "steps": steps, "set": dict(job.changes)}
+    story = manifest["storyboard"]
+    own = STEPS if story["model"] == BUILT_IN else None
+    changes = {key: value for key, value in job.changes.items() if key not in ("sampling.mode", "sampling.steps")}
+    return {"mode": manifest["mode"], "steps": story["sampling"]["steps"] or own, "set": changes}
 
 
 def _describe(told: dict[str, Any], arm: Arm, job: Job) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 from moc.compare.page import about
 from moc.compare.table import cells, columns_of, metric_of, paired
 from moc.errors import InputError
-from moc.saving import check_table, write_table
+from moc.saving import check_place, check_table, write_table
 
 ENDINGS = (".csv", ".json", ".parquet", ".md")
 
@@ -20,9 +20,10 @@ def check_save(path: Path) -> None:
 
 
 def check_out(folder: Path) -> None:
-    """Raises InputError where a file lies at the place of a folder to write to."""
+    """Raises InputError where a file lies at the place of a folder to write to, or it can't be written to."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is a file; choose a folder with --out.")
+    check_place(folder, "--out", folder=True)
 
 
 def write(report: Mapping[str, Any], path: Path) -> None:

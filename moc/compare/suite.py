@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from moc.backbones.pocket.weights import read_config
+from moc.backbones.pocket.weights import SHIPPED, read_config
 from moc.compare.arms import Arm, make_arms, reference_of, strange_patterns
 from moc.compare.costs import counted_stream, weights_of
 from moc.compare.memory_columns import COLUMNS, LEAST, OWNERS, values
@@ -33,6 +33,9 @@ MEASUREMENT = {"stories": 256, "shots": 8, "latent_frames": 16}
 """On a GPU: the sizes of the tables in docs/memory.md."""
 MOST_STORIES = 100_000
 AHEAD = "moc-no-causal"
+"""The one pattern that can't draw shot after shot."""
+SHARED = ("stories", "shots", "latent_frames", "seed")
+"""What all measurements of a folder have in common."""
 
 OnShot = Callable[[str, int, int], None]
 """Told the arm, the shots that are done, and how many there are."""
@@ -77,7 +80,7 @@ def all_arms(attention: str | None, weights: str | None) -> tuple[Arm, ...]:
         InputError: as `make_arms`, or a pattern that can't stream.
     """
     if attention is not None and any(name.partition(":")[0].strip() == AHEAD for name in attention.split(",")):
-        raise InputError(f"--suite memory draws shot after shot, and {AHEAD} looks at shots that are not there yet.")
+        raise InputError(f"this benchmark draws shot after shot, and {AHEAD} looks at shots that are not there yet.")
     streaming = [name for name in PATTERNS if name != AHEAD]
     return tuple(make_arms(",".join(streaming) if attention is None else attention, weights))
 
@@ -114,7 +117,7 @@ def compare_memory(
     asked = asked.sized(device)
     experiments = {arm.label: _experiment(asked, configs[arm.label]) for arm in asked.arms}
     if not asked.force:
-        _refuse_others(asked, experiments, weights, device)
+        refuse_others(asked)
     told, rows = {}, {}
     for arm in asked.arms:
         say = _teller(on_shot, arm.label)
@@ -127,7 +130,7 @@ def compare_memory(
         info = {"label": arm.label, "pattern": pattern, "model": weights[arm.label].stem, "chance": None}
         against = None if arm.label == held else _differences(rows[arm.label], rows[held], asked.stories or 0)
         info |= {"summary": PATTERNS[pattern].summary, "source": PATTERNS[pattern].source}
-        patterns.append((pattern, weights[arm.label].stem))
+        patterns.append((pattern, weights[arm.label] == SHIPPED))
         arms.append({**info, **values(told[arm.label], costs), "against_reference": against, "told": told[arm.label]})
     return {
         "title": f"Memory: {asked.stories} {'story' if asked.stories == 1 else 'stories'}, {asked.shots} shots of "
@@ -200,16 +203,48 @@ def _source(weights: Path, device: str) -> dict[str, str]:
     return {"weights_sha256": fingerprint(weights), "device": device}
 
 
-def _refuse_others(
-    asked: Benchmark, experiments: Mapping[str, Experiment], weights: Mapping[str, Path], device: str
-) -> None:
-    """Raises InputError where something else was measured, which may have taken hours."""
-    for arm in asked.arms:
-        place = asked.out / f"{arm.folder}.json"
-        if place.exists() and _known(place, experiments[arm.label], _source(weights[arm.label], device)) is None:
+def refuse_others(asked: Benchmark) -> None:
+    """See that the folder holds no measurement but of what is asked, before one that took hours is thrown away.
+
+    Raises:
+        InputError: an arm's file there is of other stories, settings, weights or another device, which it names, or of
+            arms that are not asked for with other stories; or it can't be read. Or as `compare_memory`.
+    """
+    from moc.run.device import resolve_device
+
+    device = resolve_device(asked.device)
+    asked = asked.sized(device)
+    wanted = {
+        arm.folder: asdict(_experiment(asked, _config(arm))) | _source(_weights(arm), device) for arm in asked.arms
+    }
+    for place in sorted(asked.out.glob("*.json")):
+        mine = wanted.get(place.stem)
+        if not place.is_file():
+            continue
+        try:
+            told = json.loads(place.read_text(encoding="utf-8"))
+            found = told["experiment"] | told["source"]
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            if mine is None:
+                continue  # compare.json and whatever else lies there
             raise InputError(
-                f"{place} was measured with other stories, settings or weights; choose another --out, or add --force."
-            )
+                f"{place} is no measurement that can be read; choose another --out, or add --force."
+            ) from error
+        mine = json.loads(json.dumps(mine or {key: getattr(asked, key, found.get(key)) for key in SHARED}))
+        if apart := _first_apart(found, mine):
+            raise InputError(f"{place} was measured with {apart}; choose another --out, or add --force.")
+
+
+def _first_apart(found: Mapping[str, Any], mine: Mapping[str, Any]) -> str | None:
+    """The first setting that differs, with both values; None where none does."""
+    for key, value in mine.items():
+        other = found.get(key)
+        if other == value:
+            continue
+        if isinstance(value, dict) and isinstance(other, dict) and (inner := _first_apart(other, value)):
+            return inner
+        return f"{key} {str(other)[:16]}, here {str(value)[:16]}"
+    return None
 
 
 def _arm(

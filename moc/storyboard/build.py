@@ -186,7 +186,7 @@ class _Reader:
             written.append((values.get("sampling"), "mode"))
             found = [owner.get(name) for owner, name in written if isinstance(owner, nodes.Mapping)]
             marks = [node.mark for node in found if isinstance(node, nodes.Scalar) and not node.is_null]
-            rest = "choose another, or" if ahead else "write that, or"
+            rest = "choose another pattern, or" if ahead else "write that, or"
             message = f"stream mode needs {' and '.join(wrong)}; {rest} set sampling mode: joint (--mode joint)"
             self.report(marks[0], "attention", message)
 

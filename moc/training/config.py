@@ -103,9 +103,11 @@ class TrainConfig:
         guidance: how strongly sampling follows the text unless a story says otherwise, 1 for not more than trained.
         guidance_from, guidance_to: between which timesteps it does.
         sampled_shift, last_step: shift of the timesteps of sampling, 0 for that of training, and the last of them but 0
-            (`moc.sampling.timesteps`). As those of guidance they go into the header of the weights alone.
+            (`moc.sampling.timesteps`). As those of guidance they go into the header of the weights alone, but for what
+            `on_grid` makes of them.
         on_grid, sampled_steps: share of shots whose timestep is one of those that sampling in so many steps visits,
-            with `sampled_shift` and `last_step`: a small network need not know the others as well.
+            with `sampled_shift` and `last_step`, before `noisiest` takes its part: a small network need not know the
+            others as well.
         noisiest: share of shots, besides, whose timestep is uniform between 0.95 and 1, where walls are decided, and
             where figures are.
         recognition, reading: weights of the losses that teach queries to find what they show in earlier shots, and

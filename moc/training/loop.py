@@ -181,7 +181,7 @@ class Trainer:
 
         Most of what a stage's shapes need is compiled in it, by every process for itself. Compiling waits for the
         device now and then, and a device that already exchanges gradients waits for all other processes. A run on four
-        GPUs stood still where a stage began; this is our guess at why.
+        GPUs stood still where a stage began; this is our guess at why. The piece is made once more for the step itself.
         """
         with self.network.no_sync():  # type: ignore[operator]
             self._piece_gradients(stage, self.rank, 1.0)
@@ -396,7 +396,9 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
         ValueError: names the first setting that differs, and both values.
     """
     free = {"model", "stages", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
-    free |= {"guidance_from", "guidance_to", "sampled_shift", "last_step"}  # are said of the weights alone
+    free |= {"guidance_from", "guidance_to"}  # are said of the weights alone
+    if not now.on_grid:  # and so are these, unless they say what is trained
+        free |= {"sampled_shift", "last_step", "sampled_steps"}
     values = now.to_dict()
     untold = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}  # by an older checkpoint
     for key, value in (untold | before).items():

@@ -137,7 +137,7 @@ def test_a_comparison_that_is_stopped_goes_on(tmp_path: Path) -> None:
         (["--save", "{folder}.csv"], ["this is a folder; name a file"]),
         (
             ["--set", "model=pocket", "-a", "moc,moc-no-causal"],
-            ["choose another, or set sampling mode: joint (--mode joint)"],
+            ["choose another pattern, or set sampling mode: joint (--mode joint)"],
         ),
         (["--suite", "memory"], ["a story has no meaning for --suite"]),
         (["--device", "tpu"], ["--device 'tpu'"]),

@@ -63,11 +63,11 @@ def test_mistakes(attention: str, weights: str | None, words: str) -> None:
 
 
 def test_patterns_that_the_built_in_weights_never_saw_are_told() -> None:
-    assert strange_patterns([("moc", "pocket"), ("dense", "mine")]) == []
-    (note,) = strange_patterns([("dense", "pocket"), ("moc", "pocket"), ("dense", "pocket"), ("local", "pocket")])
+    assert strange_patterns([("moc", True), ("dense", False)]) == []
+    (note,) = strange_patterns([("dense", True), ("moc", True), ("dense", True), ("local", True), ("radial", False)])
     assert note.startswith("dense, local: pocket was trained under moc")
     assert "later shot" not in note
-    (note,) = strange_patterns([("moc-no-causal", "pocket")])
+    (note,) = strange_patterns([("moc-no-causal", True)])
     assert note.endswith("It never saw a later shot in training.")
 
 

@@ -47,3 +47,11 @@ def test_arms_side_by_side(tmp_path: Path) -> None:
     assert again.returncode == 0, again.stdout + again.stderr
     assert (out / "dense.json").read_bytes() == made, "what is there stays"
     assert len(json.loads((out / "compare.json").read_text())["arms"]) == 3
+    table = (out / "compare.json").read_bytes()
+    other = run(*words, "--steps", "2")
+    assert (other.returncode, other.stdout) == (1, "")
+    assert "was measured with steps 1, here 2; choose another --out, or add --force" in other.stderr
+    assert ((out / "compare.json").read_bytes(), (out / "dense.json").read_bytes()) == (table, made)
+    forced = run(*words, "--steps", "2", "--force")
+    assert forced.returncode == 0, forced.stdout + forced.stderr
+    assert json.loads((out / "dense.json").read_text())["experiment"]["steps"] == 2

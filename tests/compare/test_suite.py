@@ -12,7 +12,7 @@ import pytest
 from moc.backbones.pocket.weights import SHIPPED
 from moc.compare import make_arms
 from moc.compare.memory_columns import COLUMNS, LEAST, values
-from moc.compare.suite import LOOK, MEASUREMENT, Benchmark, all_arms, compare_memory
+from moc.compare.suite import LOOK, MEASUREMENT, Benchmark, all_arms, compare_memory, refuse_others
 from moc.errors import InputError
 from moc.patterns import PATTERNS
 from moc.world.reader import READER_WEIGHTS
@@ -72,11 +72,33 @@ def test_a_tiny_benchmark_is_kept_and_taken_up_again(tmp_path: Path) -> None:
     ):
         place = tmp_path / f"out/{arm}.json"
         place.write_text(json.dumps({**json.loads(place.read_text()), **change}))
-    with pytest.raises(InputError, match=r"dense.json was measured with other .* --out, or add --force"):
+    with pytest.raises(InputError, match=r"dense.json is no measurement that can be read; .* --out, or add --force"):
+        compare_memory(asked, on_shot=lambda *what: heard.append(what))
+    (tmp_path / "out/dense.json").unlink()
+    with pytest.raises(InputError, match=r"local.json was measured with weights_sha256 other, here \w{16};"):
         compare_memory(asked, on_shot=lambda *what: heard.append(what))
     assert heard == [], "what took long is not thrown away unasked"
     compare_memory(replace(asked, force=True), on_shot=lambda *what: heard.append(what))
     assert {label for label, _, _ in heard} == {"dense", "local"}, "of other weights, or of something else"
+
+
+@needs_weights
+def test_a_folder_holds_measurements_of_one_size(tmp_path: Path) -> None:
+    """Of other arms as well, so that files and table belong together; what is no measurement is let be."""
+    asked = tiny(tmp_path / "out", "dense,local")
+    compare_memory(asked)
+    (tmp_path / "out/compare.json").write_text("{}")
+    (tmp_path / "out/mine.json").write_text("no json")
+    refuse_others(asked)
+    refuse_others(tiny(tmp_path / "out", "moc,random"))
+    refuse_others(tiny(tmp_path / "none", "moc,random"))
+    for other, words in (
+        (replace(tiny(tmp_path / "out", "moc,random"), stories=2), r"dense.json was measured with stories 1, here 2"),
+        (replace(asked, seed=1), r"dense.json was measured with seed 2024, here 1"),
+        (replace(asked, steps=2), r"dense.json was measured with steps 1, here 2"),
+    ):
+        with pytest.raises(InputError, match=words):
+            refuse_others(other)
 
 
 def test_mistakes(tmp_path: Path) -> None:
@@ -92,8 +114,9 @@ def test_mistakes(tmp_path: Path) -> None:
         with pytest.raises(InputError, match=words):
             compare_memory(wrong)
     (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="is a file"):
-        compare_memory(replace(asked, out=tmp_path / "file"))
+    for place in ("file", "file/out"):
+        with pytest.raises(InputError, match="is a file"):
+            compare_memory(replace(asked, out=tmp_path / place))
     assert not (tmp_path / "out").exists()
     with pytest.raises(InputError, match="no arm 'moc'"):
         compare_memory(asked, reference="moc")
