@@ -80,8 +80,8 @@ def check(weights: Path | None, names: Sequence[str]) -> None:
     python = os.environ.get(PYTHON_VARIABLE)
     if python is None and find_spec("vbench") is None:
         raise InputError(
-            "the VBench metrics need the package vbench: install moc with its extra vbench or, as it pins old versions "
-            "of others, pip install vbench 'setuptools<81' into an environment of its own and set "
+            "the VBench metrics need the package vbench, which the extra vbench brings; or, as it pins old versions of "
+            "others, pip install vbench 'setuptools<81' into an environment of its own and set "
             f"{PYTHON_VARIABLE} to the Python there."
         )
     if python is not None and not os.access(python, os.X_OK):

@@ -111,7 +111,7 @@ def test_missing_weights_are_named(weights: Path) -> None:
 def test_a_missing_package_is_one_sentence(weights: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.delenv(vbench.PYTHON_VARIABLE, raising=False)
     monkeypatch.setattr(vbench, "find_spec", lambda name: None)
-    with pytest.raises(InputError, match=r"need the package vbench: .* pip install vbench .* and set MOC_VBENCH"):
+    with pytest.raises(InputError, match=r"need the package vbench, .* pip install vbench .* and set MOC_VBENCH"):
         vbench.check(weights, vbench.NAMES)
     monkeypatch.setenv(vbench.PYTHON_VARIABLE, str(tmp_path / "nowhere"))
     with pytest.raises(InputError, match="is no program"):
