@@ -44,16 +44,39 @@ def write(report: Mapping[str, Any], path: Path) -> None:
 
 
 def flat_rows(report: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """A row an arm: every metric, with `KEY.low` and `KEY.high` where some arm has an interval."""
+    """A row an arm: how it was drawn, then every metric, beside it what some arm has of it: `KEY.low` and `KEY.high`,
+    `KEY.chance`, and the difference from the reference as `KEY.against`, `KEY.against.low` and `KEY.against.high`."""
     arms, keys = report["arms"], [metric["key"] for metric in report["metrics"]]
-    spread = {key for key in keys if any(arm["intervals"].get(key) is not None for arm in arms)}
+    drawn, seeds = report.get("drawn") or {}, report["seeds"]
+    shared = {
+        "mode": drawn.get("mode"), "steps": drawn.get("steps"), "seeds": None if seeds is None else len(seeds),
+        "first_seed": seeds[0] if seeds else None, "reference": report["reference"],
+    }  # fmt: skip
+
+    def ends(arm: Mapping[str, Any], key: str) -> Any:
+        return arm["intervals"].get(key)
+
+    def chance(arm: Mapping[str, Any], key: str) -> Any:
+        return (arm["chance"] or {}).get(key)
+
+    def apart(arm: Mapping[str, Any], key: str) -> Any:
+        return (arm["against_reference"] or {}).get(key) or {}
+
+    some = {of: {key for key in keys if any(of(arm, key) for arm in arms)} for of in (ends, apart)}
+    some[chance] = {key for key in keys if any(chance(arm, key) is not None for arm in arms)}
     rows = []
     for arm in arms:
-        row: dict[str, Any] = {"arm": arm["label"], "pattern": arm.get("pattern"), "model": arm.get("model")}
+        row: dict[str, Any] = {"arm": arm["label"], "pattern": arm.get("pattern"), "model": arm.get("model"), **shared}
         for key in keys:
             row[key] = arm["values"].get(key)
-            if key in spread:
-                row[f"{key}.low"], row[f"{key}.high"] = arm["intervals"].get(key) or (None, None)
+            if key in some[ends]:
+                row[f"{key}.low"], row[f"{key}.high"] = ends(arm, key) or (None, None)
+            if key in some[chance]:
+                row[f"{key}.chance"] = chance(arm, key)
+            if key in some[apart]:
+                found = apart(arm, key)
+                row[f"{key}.against"] = found.get("mean")
+                row[f"{key}.against.low"], row[f"{key}.against.high"] = found.get("interval") or (None, None)
         rows.append(row)
     return rows
 

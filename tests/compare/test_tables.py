@@ -87,6 +87,8 @@ def test_saved_as_every_kind(tmp_path: Path) -> None:
     assert float(rows[0]["psnr.low"]) == pytest.approx(90)
     assert rows[1]["psnr"] == "3.0"
     assert rows[1]["psnr.low"] == rows[1]["ssim"] == ""
+    assert [rows[0][name] for name in ("seeds", "first_seed", "reference", "mode")] == ["1", "0", "dense", ""]
+    assert not any("chance" in name or "against" in name for name in rows[0]), "nobody has it"
     text = markdown(told)
     assert "| a\\|b |" in text
     assert "- PSNR to ref: peak signal-to-noise" in text
@@ -95,6 +97,24 @@ def test_saved_as_every_kind(tmp_path: Path) -> None:
     assert len({line.replace("\\|", "").count("|") for line in table}) == 1, "every row has as many cells"
     for metric in (*DEFAULT, *COSTS):
         assert f"- {metric.name}: {metric.says}; {metric.range}" in text
+
+
+def test_a_table_holds_chance_and_differences() -> None:
+    """What the claim needs, beside each metric that some arm has it of."""
+    key = "consistency_characters"
+    told = report(
+        arm("dense", {key: 0.5}, chance={key: 0.0}),
+        arm("moc", {key: 0.6}, against_reference={key: {"mean": 0.1, "interval": [-0.1, 0.3]}, "psnr": None}),
+        seeds=4, drawn={"mode": "stream", "steps": 6, "set": {}},
+    )  # fmt: skip
+    dense, moc = flat_rows(told)
+    assert (dense["mode"], dense["steps"], dense["seeds"]) == ("stream", 6, 4)
+    assert (dense[f"{key}.chance"], moc[f"{key}.chance"]) == (0.0, None)
+    assert [moc[f"{key}.against{end}"] for end in ("", ".low", ".high")] == [0.1, -0.1, 0.3]
+    assert dense[f"{key}.against"] is None
+    assert list(dense) == list(moc)
+    assert "psnr.against" not in moc
+    assert f"{key}.low" not in moc
 
 
 def test_parquet(tmp_path: Path) -> None:
