@@ -41,7 +41,7 @@ def test_the_table_in_the_docs(script: ModuleType) -> None:
     for steps, shift, guided, *_ in told:
         low, high = guided.split(" to ")
         asked.append(":".join([steps, shift, high, *([low] if low != "0" else [])]))
-    assert len(asked) == 18
+    assert len(asked) == 19
     assert script.table(script.ways(",".join(asked)), ROOT / "benchmarks" / "results" / "sampling", 128) == table
 
 
