@@ -318,6 +318,7 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "bool": _truth,
     "str": _text,
     "int | None": lambda value: None if value is None else _whole(value),
+    "float | None": lambda value: None if value is None else _real(value),
 }
 
 

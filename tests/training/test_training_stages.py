@@ -65,6 +65,11 @@ def test_a_stage_may_drop_otherwise() -> None:
     assert [config.attention(stage).drop_off_max for stage in config.stages] == [0.0, 0.75]
     with pytest.raises(ValueError, match=r"drop_off_max = 1.5 must lie in 0 to 1"):
         parse({**TINY, "stages": [{**TINY["stages"][0], "drop_off_max": 1.5}]})  # type: ignore[index]
+    for wrong in ("much", [0.5], True):
+        with pytest.raises(ValueError, match=r"stages\[1\]: drop_off_max = .* must be a number"):
+            parse({**TINY, "stages": [{**TINY["stages"][0], "drop_off_max": wrong}]})  # type: ignore[index]
+    text = parse({**TINY, "stages": [{**TINY["stages"][0], "drop_off_max": "5e-1"}]})  # type: ignore[index]
+    assert text.stages[0].drop_off_max == 0.5, "YAML 1.1 reads 5e-1 as a text"
 
 
 def test_a_checkpoint_of_before_a_setting_was_there_goes_on() -> None:
