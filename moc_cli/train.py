@@ -64,7 +64,7 @@ def _value(key: str, text: str) -> Any:
     from reprlib import repr as shown
 
     from moc.errors import InputError
-    from moc.training.config import read_value
+    from moc.training.strict_yaml import read_value
 
     try:
         return read_value(text)

@@ -16,6 +16,7 @@ from moc.backbones.pocket.config import PocketConfig
 from moc.config import ChunkTokens, MoCConfig
 from moc.errors import MocError
 from moc.storyboard.files import read_text
+from moc.training.strict_yaml import Loader
 
 _Kind = TypeVar("_Kind")
 
@@ -377,56 +378,6 @@ def _make(kind: type[_Kind], settings: dict[str, Any], where: str) -> _Kind:
         raise ValueError(f"{where}: {error}") from None
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML in which no key comes twice (the second would silently win), nothing stands for something else (a few
-    aliases of aliases unfold into gigabytes), and what looks like a date is a text."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            problem = f"alias '*{event.anchor}': write the value out"
-            raise yaml.composer.ComposerError(None, None, problem, event.start_mark)
-        return super().compose_node(parent, index)
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, TypeError, LookupError, AttributeError):  # as PyYAML fails on 0b_ or !!int ""
-            problem = f"{shown(node.value)} is no {node.tag.rpartition(':')[2]}"
-            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark) from None
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if isinstance(key, yaml.ScalarNode) and key.value in seen:
-                problem = f"key {shown(key.value)} comes twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in rules if tag != "tag:yaml.org,2002:timestamp"]
-    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-
-
-def read_value(text: str) -> Any:
-    """A value written as in the file.
-
-    Raises:
-        ValueError: it is no YAML.
-    """
-    try:
-        return yaml.load(text, _Loader)
-    except yaml.MarkedYAMLError as error:
-        raise ValueError(error.problem) from None
-    except yaml.YAMLError as error:
-        raise ValueError(" ".join(str(error).split())) from None
-    except RecursionError:
-        raise ValueError("nested too deeply") from None
-
-
 def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainConfig:
     """Read a training config; `overrides` replace top-level keys, or sizes of the model as `model.width`.
 
@@ -440,7 +391,7 @@ def load(path: Path | str, overrides: Mapping[str, Any] | None = None) -> TrainC
     except MocError as error:
         raise ValueError(str(error)) from None
     try:
-        values = yaml.load(text, _Loader)
+        values = yaml.load(text, Loader)
     except yaml.MarkedYAMLError as error:
         at = f":{error.problem_mark.line + 1}:{error.problem_mark.column + 1}" if error.problem_mark else ""
         raise ValueError(f"{path}{at}: {error.problem}") from error
