@@ -31,6 +31,7 @@ import pandas as pd
 from arms import MEMORY
 from arms_plot import Arm as PlottedArm
 from arms_plot import Point, write_plot
+from memory_apart import named
 
 from moc.compare.stats import summary
 from moc.metrics.memory import OPEN, Table, mean_recall, pairs
@@ -42,16 +43,18 @@ OWNERS = {"people": "character", "places": "place"}
 
 @dataclass
 class Row:
-    """Arms that differ in the seed alone: their lines of summary.csv, numbers, and recall by owner.
+    """Arms that differ in the seed alone: their lines of summary.csv, numbers, recall by owner, and what is named.
 
     Attributes:
         recalls: by owner, `[seeds, 1 + draws]`; the first column is of all stories, the others are resampled.
+        named: likewise, the share of what captions name that was drawn so.
     """
 
     name: str
     lines: list[dict[str, str]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     recalls: dict[str, np.ndarray] = field(default_factory=dict)
+    named: np.ndarray | None = None
 
     def mean(self, read: Any) -> float | None:
         """The mean over seeds of what `read` finds in an arm's numbers."""
@@ -79,16 +82,20 @@ class Interval:
         return f"{100 * self.value:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
 
 
-def interval(draws: np.ndarray) -> Interval:
-    """Of `[seeds, 1 + draws]`: see the module. Seeds without a value, where nothing could be counted, are left out."""
+def interval(draws: np.ndarray, *, seeds: bool = True) -> Interval:
+    """Of `[seeds, 1 + draws]`: see the module. Seeds without a value, where nothing could be counted, are left out.
+
+    Args:
+        seeds: whether it holds what other seeds would change as well, or other stories alone.
+    """
     draws = draws[np.isfinite(draws[:, 0])]
     if not len(draws):
         return Interval(math.nan, None)
     over_stories = np.nanquantile(draws[:, 1:].mean(0), [0.025, 0.975])
     half = float(over_stories[1] - over_stories[0]) / 2
-    seeds = summary([float(value) for value in draws[:, 0]])["interval"]
-    if seeds is not None:
-        half = math.hypot(half, (seeds[1] - seeds[0]) / 2)
+    over_seeds = summary([float(value) for value in draws[:, 0]])["interval"] if seeds else None
+    if over_seeds is not None:
+        half = math.hypot(half, (over_seeds[1] - over_seeds[0]) / 2)
     value = float(draws[:, 0].mean())
     return Interval(value, half if math.isfinite(half) else None)
 
@@ -115,7 +122,8 @@ def load(out: Path, table: Table = "planted") -> dict[str, Row]:
         measured = _measured(out / line["arm"], table) if line["trained"] == "True" else None
         if measured is None:
             continue
-        told, found = measured
+        told, looks = measured
+        found = pairs(looks, table)
         stories = told["experiment"]["stories"]
         asked.append([told["experiment"].get(key) for key in ("stories", "shots", "latent_frames", "steps", "seed")])
         stem = re.sub(r"-\d+$", "", line["arm"])
@@ -125,30 +133,37 @@ def load(out: Path, table: Table = "planted") -> dict[str, Row]:
         weights = resamples(stories)
         for owner in OWNERS.values():
             draws = mean_recall(found, OPEN[owner], stories=stories, weights=weights)[None]
-            row.recalls[owner] = np.concatenate([row.recalls[owner], draws]) if owner in row.recalls else draws
+            row.recalls[owner] = _with(row.recalls.get(owner), draws)
+        row.named = _with(row.named, named(looks, weights, heldout=False)[None])
     if any(one != asked[0] for one in asked):
         raise ValueError(f"the arms in {out} were not asked the same stories; measure them anew")
     return rows
 
 
 def _measured(folder: Path, table: Table) -> tuple[dict[str, Any], pd.DataFrame] | None:
-    """Numbers and pairs of looks of an arm; None where it has none of this table."""
+    """Numbers and readings of an arm; None where it has none of this table."""
     places = [(MEMORY, "readings.csv.gz"), ("memory_joint.json", "readings_joint.csv.gz")]
     for name, readings in places:
         if (folder / name).exists():
             told = json.loads((folder / name).read_text())
             if told["table"] == table:
-                return told, pairs(pd.read_csv(folder / readings), table)
+                return told, pd.read_csv(folder / readings)
     return None
+
+
+def _with(known: np.ndarray | None, draws: np.ndarray) -> np.ndarray:
+    return draws if known is None else np.concatenate([known, draws])
+
+
+def shared_seeds(row: Row, reference: Row) -> list[tuple[int, int]]:
+    """Where the seeds that both have lie in each."""
+    theirs = {line["seed"]: i for i, line in enumerate(reference.lines)}
+    return [(i, theirs[line["seed"]]) for i, line in enumerate(row.lines) if line["seed"] in theirs]
 
 
 def difference(row: Row, reference: Row, owner: str) -> Interval | None:
     """Recall of a row minus the reference's, of seeds that both have; None where there are none, or for itself."""
-    if row is reference:
-        return None
-    seeds = [line["seed"] for line in row.lines]
-    theirs = {line["seed"]: i for i, line in enumerate(reference.lines)}
-    both = [(i, theirs[seed]) for i, seed in enumerate(seeds) if seed in theirs]
+    both = [] if row is reference else shared_seeds(row, reference)
     if not both:
         return None
     mine, other = (np.array([pair[side] for pair in both]) for side in (0, 1))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import csv
 import importlib
 import json
@@ -148,3 +149,33 @@ def test_into_a_document(tmp_path: Path) -> None:
     page.write_text("no marks")
     made = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
     assert (made.returncode, "needs one <!-- trained -->" in made.stderr) == (1, True)
+
+
+def test_two_by_two(report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Seeds are held against the same seeds, and the mean of what is said of each is the difference."""
+    pairs = importlib.import_module("arms_pairs")
+    out = folder(tmp_path / "out", ARMS)
+    rows = report.load(out)
+    heading, *lines = pairs.table(rows, [pairs.Pair.of("moc:dense"), pairs.Pair.of("local:dense")])
+    assert [line[3] for line in lines] == ["people", "places", "what is named"] * 2
+    assert lines[0][2] == "1 to 2"
+    assert lines[3][2] == "1"
+    by_hand = rows["local"].recalls["place"][0, 0] - rows["dense"].recalls["place"][0, 0]
+    assert lines[4][heading.index("seed by seed")] == f"{100 * by_hand:+.1f}"
+    one = pairs.table(rows, [pairs.Pair.of("moc:dense@2-2")])[1:]
+    whole = [cell.split(", ") for cell in (line[-1] for line in lines[:3])]
+    assert [line[-1] for line in one] == [cell[1] for cell in whole]
+    assert [line[2] for line in one] == ["2"] * 3
+    for text in ("moc", "moc:", "moc:dense@2", "moc:dense@3-2", "moc:dense@0-2"):
+        with pytest.raises(argparse.ArgumentTypeError):
+            pairs.Pair.of(text)
+    with pytest.raises(ValueError, match="no arm nobody"):
+        pairs.table(rows, [pairs.Pair.of("nobody:dense")])
+    with pytest.raises(ValueError, match="no such seeds in common"):
+        pairs.table(rows, [pairs.Pair.of("moc:dense@2-4")])
+
+
+def test_an_interval_over_stories_alone_leaves_seeds_out(report: Any) -> None:
+    spread = np.concatenate([[0.5], np.linspace(0.4, 0.6, 1001)])
+    seeds = np.stack([spread - 0.1, spread, spread + 0.1])
+    assert report.interval(seeds, seeds=False).half == pytest.approx(0.095, abs=1e-3)
