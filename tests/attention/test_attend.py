@@ -96,7 +96,7 @@ def test_low_precision_errs_at_most_twice_as_much_as_torchs_own(
     exact = run(torch.float64, plain)
     rough = run(dtype, plain)
     ours = run(dtype, lambda q, k, v: attend(q, k, v, layout, routing, config))
-    rounded = cancelled(q.detach(), k.detach(), v.detach(), allowed(layout, config, routing))
+    rounded = summed(q.detach(), k.detach(), v.detach(), allowed(layout, config, routing))
     for got, low, truth, terms in zip(ours, rough, exact, rounded, strict=True):
         assert got.dtype == dtype
         error = (got.double() - truth).abs().max()
@@ -110,18 +110,21 @@ def allowed(layout: TokenLayout, config: MoCConfig, routing: Routing) -> Tensor:
     return mask | moc.attention.reference.routed_mask(layout, routing.indices)
 
 
-def cancelled(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[float, float, float, float]:
+def summed(q: Tensor, k: Tensor, v: Tensor, mask: Tensor) -> tuple[float, float, float, float]:
     """How large the sums behind output and gradients (of q, k, v; the output is its own weight) are if nothing cancels.
 
-    A gradient of scores is p (dp - delta), a difference of two like numbers, and that of queries and keys a sum of
-    them with either sign. Sums are taken in float32 and rounded at the size of their terms, which the result says
-    nothing of. Output and values cancel no such differences: 0.
+    Scores are rounded at the size of their terms, and probabilities by that share of themselves. A gradient of scores
+    is p (dp - delta), a difference of two like numbers, and that of queries and keys a sum of them with either sign.
+    Sums are taken in float32, and the result says nothing of how large their terms were.
     """
     scale = q.shape[-1] ** -0.5
     p = (scale * q @ k.mT).masked_fill(~mask, -torch.inf).softmax(-1)
-    weight = (p @ v).abs()
+    scores = scale * q.abs() @ k.abs().mT
+    moved = p * (scores + (p * scores).sum(-1, keepdim=True))
+    weight, error = (p @ v).abs(), moved @ v.abs()
     terms = p * (weight @ v.abs().mT + (weight * (p @ v.abs())).sum(-1, keepdim=True))
-    return 0.0, float((scale * terms @ k.abs()).max()), float((scale * terms.mT @ q.abs()).max()), 0.0
+    found = error, scale * terms @ k.abs(), scale * terms.mT @ q.abs(), moved.mT @ weight + p.mT @ error
+    return tuple(float(x.max()) for x in found)  # type: ignore[return-value]
 
 
 @QUICK
