@@ -15,6 +15,8 @@ from moc.storyboard.problems import did_you_mean, shown
 DEFAULT = "dense,moc,local"
 REFERENCE = "dense"
 MOST_ARMS = 24
+ROUTING = ("top_k", "drop_off_max", "drop_in_rate", "drop_in_max")
+"""Settings that a pattern whose layout decides everything never reads."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def make_arms(attention: str | None, weights: str | None) -> list[Arm]:
         weights: names of models or files of weights; None for the story's own model.
 
     Raises:
-        InputError: an unknown pattern, the same twice, or fewer than two arms.
+        InputError: an unknown pattern, a setting that it never reads, the same twice, or fewer than two arms.
     """
     arms = name_arms(attention, weights)
     check_count(arms)
@@ -63,7 +65,7 @@ def name_arms(attention: str | None, weights: str | None) -> list[Arm]:
     """As `make_arms`, however many there are: a lone arm may have another mistake to tell of first.
 
     Raises:
-        InputError: an unknown pattern, or the same twice.
+        InputError: an unknown pattern, a setting that it never reads, or the same twice.
     """
     patterns = [Arm("")] if attention is None and weights else _patterns(DEFAULT if attention is None else attention)
     models = _models(weights) if weights else [Arm("")]
@@ -94,6 +96,8 @@ def _pattern(text: str) -> Arm:
             raise InputError(f"--attention: {shown(text)} names its pattern before the first colon, {name}.")
         if not equals or not re.fullmatch("[a-z_]+", key):
             raise InputError(f"--attention: {shown(setting)} in {shown(text)} is not KEY=VALUE, such as top_k=2.")
+        if key in ROUTING and PATTERNS[name].kind == "fixed":
+            raise InputError(f"--attention: {name} chooses nothing, so {key} in {shown(text)} would change nothing.")
         changes[f"attention.{key}"] = value
     return Arm(text, name, changes)
 

@@ -52,6 +52,7 @@ def test_every_pattern_is_an_arm() -> None:
         ("moc:top_k=2,moc;top_k=2", None, "no pattern"),
         ("dense,moc:top_k", None, "is not KEY=VALUE"),
         ("dense,moc:pattern=local", None, "names its pattern before the first colon, moc"),
+        ("moc,local:top_k=2", None, "local chooses nothing, so top_k in 'local:top_k=2' would change nothing"),
         ("moc:top_k=2,moc:top_k=2", None, "'moc:top_k=2' is named twice"),
         ("dense,moc", "a,,b", "a name is missing"),
         (",".join(f"moc:top_k={k}" for k in range(25)), None, "got 25"),
