@@ -29,7 +29,7 @@ from moc.errors import InputError
 from moc.training.config import TrainConfig, parse
 
 WEIGHTS, RECORD, MEMORY = "weights.safetensors", "config.yaml", "memory.json"
-SIZES = {"stories": 256, "shots": 8, "latent_frames": 4, "steps": 10}
+SIZES = {"stories": 256, "shots": 8, "latent_frames": 4, "steps": 10, "seed": 2024}
 Equal = Literal["steps", "time"]
 
 

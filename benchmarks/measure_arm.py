@@ -74,7 +74,6 @@ def main() -> None:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("folder", type=Path)
     found.add_argument("--device", default="auto")
-    found.add_argument("--seed", type=int, default=2024)
     found.add_argument("--joint", action="store_true")
     for name, value in SIZES.items():
         found.add_argument(f"--{name.replace('_', '-')}", type=int, default=value)
@@ -84,7 +83,7 @@ def main() -> None:
     device = torch.device(resolve_device(args.device))
     weights = args.folder / WEIGHTS
     model, reader = load_model(weights, str(device)), load_reader(str(device))
-    sizes = {name: getattr(args, name) for name in SIZES}
+    sizes = {name: getattr(args, name) for name in SIZES if name != "seed"}
     streams = moc.causal and moc.text_links == "own"
     wanted = {"memory": planted} if streams else {"memory": joint}
     if streams and args.joint:

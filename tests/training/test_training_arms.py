@@ -23,7 +23,13 @@ from moc.training.config import load
 BENCHMARKS = ROOT / "benchmarks"
 PLANS = [
     BENCHMARKS / name
-    for name in ("patterns/arms.yaml", "ablations/arms.yaml", "patterns/routed.yaml", "ablations/grid.yaml")
+    for name in (
+        "patterns/arms.yaml",
+        "ablations/arms.yaml",
+        "patterns/routed.yaml",
+        "ablations/grid.yaml",
+        "patterns/confirm.yaml",
+    )
 ]
 
 
@@ -234,3 +240,18 @@ def test_a_plan_runs_and_goes_on(tmp_path: Path) -> None:
         assert {"summary.csv", "moc/log.csv", "moc/memory.json", "moc/config.yaml"} <= set(archive.getnames())
     with tarfile.open(tmp_path / "pack" / "weights-1.tar") as archive:
         assert {f"{name}/weights.safetensors" for name in ("base", "moc", "all")} <= set(archive.getnames())
+
+
+def test_the_confirmation_differs_from_what_it_confirms_in_seeds_and_stories(arms: Any) -> None:
+    routed, confirm = arms.read_plan(PLANS[2]), arms.read_plan(PLANS[4])
+    for name in ("base", "moc-fine", "dense"):
+        one, other = (dict(plan.arms[name].values) for plan in (routed, confirm))
+        assert one | {"seed": 0} == other | {"seed": 0}
+    seeds = [{arm.config.seed for arm in plan.arms.values() if arm.after} for plan in (routed, confirm)]
+    assert not seeds[0] & seeds[1]
+    assert routed.sizes | {"seed": 0} == confirm.sizes | {"seed": 0}
+    assert routed.sizes["seed"] != confirm.sizes["seed"]
+    fine, blind = (confirm.arms[name].values for name in ("moc-fine", "random-fine"))
+    assert fine == {key: value for key, value in blind.items() if key != "pattern"}
+    short = confirm.arms["dense-short"].scaled(1.185).config.steps
+    assert short * 224 == pytest.approx(confirm.arms["moc-fine"].scaled(1.185).config.steps * 165, rel=0.01), "seconds"

@@ -22,15 +22,21 @@ def choose(ask: Ask) -> Tensor:
     low, gap = candidates.low.long(), (candidates.high - candidates.low).long()
     draw = ask.draw(ask.seed or 0)
     free = candidates.limit.long() - gap
-    taken = draw.key.new_zeros(*draw.key.shape, 0)
+    taken = draw.key.new_zeros(*draw.key.shape, 0)  # ascending, without the mandatory ones, as all ranks here
     drawn = []
     for i in range(ask.config.top_k):
-        rank = (draw.words(_STREAM + i) * free.clamp(min=0)) >> 32
-        for j in range(i):  # step over what is taken, lowest first
-            rank = rank + (rank >= taken[..., j])
-        # ranks are counted without the mandatory ones until here
+        rank = (draw.words(_STREAM + i) * free.clamp(min=0)) >> 32  # among those that are left
+        before = taken - torch.arange(i, device=taken.device) <= rank[..., None]  # taken ones that it has to step over
+        rank = rank + before.sum(-1)
         drawn.append(torch.where(free > 0, torch.where(rank >= low, rank + gap, rank), -1))
-        taken = torch.cat([taken, torch.where(free > 0, rank, _FAR)[..., None]], -1).sort(-1).values
+        taken = _inserted(taken, torch.where(free > 0, rank, _FAR))
         free = free - 1
     chosen = torch.stack(drawn, -1) if drawn else taken
     return ask.regularised(chosen, candidates, slice(None))
+
+
+def _inserted(ascending: Tensor, value: Tensor) -> Tensor:
+    """[..., n + 1] the n ascending numbers and one more in its place."""
+    left = torch.nn.functional.pad(ascending, (1, 0), value=-1)
+    right = torch.nn.functional.pad(ascending, (0, 1), value=_FAR)
+    return torch.minimum(right, torch.maximum(left, value[..., None]))
