@@ -1,15 +1,17 @@
-"""Trained arms two by two: what one has more than the other, with seeds, without them, and seed by seed.
+"""Trained arms two by two: what one has more than the other.
 
     python benchmarks/arms_pairs.py runs/patterns moc-drops:dense moc-fine:dense moc-fine:dense@4-6
+    python benchmarks/arms_pairs.py runs/patterns moc-fine:dense --each
     python benchmarks/arms_pairs.py runs/patterns moc-fine:dense --into docs/memory.md --mark pairs
 
-A pair is ARM:REFERENCE; behind @ may stand which of the seeds that both have count, from 1. Everything is read as
-`arms_report.py` reads it, and intervals are its own. Seed by seed stands what the difference was in each.
+A pair is ARM:REFERENCE; behind @ may stand which seeds count, as arms are numbered (NAME-4 is the fourth). All is read
+as `arms_report.py` reads it, and intervals are its own. `--each` tells the difference in each seed instead.
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -17,13 +19,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from arms_report import OWNERS, Row, interval, load, put, shared_seeds
+from arms_report import ALL_NAMED, NAMED, OWNERS, READABLE, Row, interval, load, put, shared_seeds
 from memory_tables import markdown
+
+FURTHER = (READABLE, NAMED, ALL_NAMED)
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two arms, and the first and the last of their common seeds that count."""
+    """Two arms, and the first and the last of their seeds that count."""
 
     arm: str
     reference: str
@@ -38,33 +42,53 @@ class Pair:
             raise argparse.ArgumentTypeError(f"{text!r} is no ARM:REFERENCE or ARM:REFERENCE@FIRST-LAST")
         return Pair(found[1], found[2], int(found[3] or 1), int(found[4]) if found[4] else None)
 
+    def takes(self, number: int) -> bool:
+        """Whether the seed of that number counts."""
+        return number >= self.first and (self.last is None or number <= self.last)
 
-def table(rows: Mapping[str, Row], pairs: Sequence[Pair]) -> list[list[str]]:
-    """Rows of a table, the heading first: points of recall of people and of places, and of what captions name.
+
+def table(rows: Mapping[str, Row], pairs: Sequence[Pair], *, each: bool = False) -> list[list[str]]:
+    """Rows of a table, the heading first: points of recall, and of what captions name.
+
+    Args:
+        each: what the difference was in each seed, instead of their mean with its interval.
 
     Raises:
-        ValueError: an arm isn't there or was not measured, or the two don't have such seeds in common.
+        ValueError: an arm isn't there or was not measured, or a seed that is asked for is not one of both.
     """
-    lines = [["arm", "against", "seeds", "of", "apart", "of these seeds, over stories", "seed by seed"]]
+    lines = [["arm", "against", "seeds", *OWNERS, *FURTHER]]
     for pair in pairs:
         missing = [name for name in (pair.arm, pair.reference) if name not in rows]
         if missing:
             raise ValueError(f"no arm {missing[0]} was trained and measured; there are {', '.join(rows)}")
         one, other = rows[pair.arm], rows[pair.reference]
-        both = shared_seeds(one, other)[pair.first - 1 : pair.last]
-        if not both or (pair.last is not None and len(both) != pair.last - pair.first + 1):
-            raise ValueError(f"{pair.arm} and {pair.reference} have no such seeds in common as are asked for")
-        mine, theirs = (np.array([where[side] for where in both]) for side in (0, 1))
-        parts = {whose: (one.recalls[owner], other.recalls[owner]) for whose, owner in OWNERS.items()}
-        if one.named is not None and other.named is not None:
-            parts["what is named"] = (one.named, other.named)
-        seeds = f"{pair.first} to {pair.first + len(both) - 1}" if len(both) > 1 else str(pair.first)
-        for whose, (first, second) in parts.items():
-            apart = first[mine] - second[theirs]
-            told = [interval(apart, seeds=with_seeds).text(signed=True) for with_seeds in (True, False)]
-            each = ", ".join(f"{100 * value:+.1f}" for value in apart[:, 0])
-            lines.append([pair.arm, pair.reference, seeds, whose, *told, each])
+        both = {_number(one, mine): (mine, theirs) for mine, theirs in shared_seeds(one, other)}
+        both = {number: where for number, where in both.items() if pair.takes(number)}
+        wanted = [number for number in range(pair.first, (pair.last or 0) + 1) if number not in both]
+        if wanted or not both:
+            raise ValueError(f"{pair.arm} and {pair.reference} have no seed {(wanted or [pair.first])[0]} in common")
+        mine, theirs = (np.array([where[side] for where in both.values()]) for side in (0, 1))
+        parts = [(one.recalls[owner], other.recalls[owner]) for owner in OWNERS.values()]
+        parts += [(one.further[what], other.further[what]) for what in FURTHER]
+        apart = [first[mine] - second[theirs] for first, second in parts]
+        cells = [_each(part) if each else interval(part).text(signed=True) for part in apart]
+        lines.append([pair.arm, pair.reference, _numbers(sorted(both)), *cells])
     return lines
+
+
+def _number(row: Row, at: int) -> int:
+    """Of a seed of an arm: NAME is the first, NAME-2 the second."""
+    return int(row.lines[at]["arm"].removeprefix(row.name).removeprefix("-") or 1)
+
+
+def _numbers(known: Sequence[int]) -> str:
+    """1 to 3; 1, 2, 4 where one is missing."""
+    whole = len(known) > 2 and known[-1] - known[0] == len(known) - 1
+    return f"{known[0]} to {known[-1]}" if whole else ", ".join(map(str, known))
+
+
+def _each(apart: np.ndarray) -> str:
+    return ", ".join("-" if math.isnan(value) else f"{100 * value:+.1f}" for value in apart[:, 0])
 
 
 def main() -> int:
@@ -72,11 +96,12 @@ def main() -> int:
     found = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("out", type=Path, help="the --out of train_arms.py")
     found.add_argument("pairs", type=Pair.of, nargs="+", metavar="ARM:REFERENCE[@FIRST-LAST]")
+    found.add_argument("--each", action="store_true", help="seed by seed")
     found.add_argument("--into", type=Path, metavar="FILE.md", help="put it between the marks of a document")
     found.add_argument("--mark", default="pairs", metavar="NAME", help="which marks: <!-- NAME --> (default: pairs)")
     args = found.parse_args()
     try:
-        text = markdown(table(load(args.out), args.pairs)) + "\n"
+        text = markdown(table(load(args.out), args.pairs, each=args.each)) + "\n"
         if args.into:
             put(text, args.into, args.mark)
     except ValueError as error:

@@ -35,10 +35,11 @@ from memory_apart import named
 
 from moc.compare.stats import summary
 from moc.metrics.memory import OPEN, Table, mean_recall, pairs
-from moc.metrics.memory_agreement import resamples
+from moc.metrics.memory_agreement import UNREAD, resamples
 from moc.run.files import write_bytes
 
 OWNERS = {"people": "character", "places": "place"}
+READABLE, NAMED, ALL_NAMED = "people, of looks that can be read", "named, of people and places", "named, of everything"
 
 
 @dataclass
@@ -47,14 +48,15 @@ class Row:
 
     Attributes:
         recalls: by owner, `[seeds, 1 + draws]`; the first column is of all stories, the others are resampled.
-        named: likewise, the share of what captions name that was drawn so.
+        further: likewise by what it is: recall of people among looks that can be read, and the shares of what captions
+            name that were drawn so, of people and places alone and of everything.
     """
 
     name: str
     lines: list[dict[str, str]] = field(default_factory=list)
     told: list[dict[str, Any]] = field(default_factory=list)
     recalls: dict[str, np.ndarray] = field(default_factory=dict)
-    named: np.ndarray | None = None
+    further: dict[str, np.ndarray] = field(default_factory=dict)
 
     def mean(self, read: Any) -> float | None:
         """The mean over seeds of what `read` finds in an arm's numbers."""
@@ -82,20 +84,16 @@ class Interval:
         return f"{100 * self.value:{sign}.1f} ({100 * low:{sign}.1f} to {100 * high:{sign}.1f})"
 
 
-def interval(draws: np.ndarray, *, seeds: bool = True) -> Interval:
-    """Of `[seeds, 1 + draws]`: see the module. Seeds without a value, where nothing could be counted, are left out.
-
-    Args:
-        seeds: whether it holds what other seeds would change as well, or other stories alone.
-    """
+def interval(draws: np.ndarray) -> Interval:
+    """Of `[seeds, 1 + draws]`: see the module. Seeds without a value, where nothing could be counted, are left out."""
     draws = draws[np.isfinite(draws[:, 0])]
     if not len(draws):
         return Interval(math.nan, None)
     over_stories = np.nanquantile(draws[:, 1:].mean(0), [0.025, 0.975])
     half = float(over_stories[1] - over_stories[0]) / 2
-    over_seeds = summary([float(value) for value in draws[:, 0]])["interval"] if seeds else None
-    if over_seeds is not None:
-        half = math.hypot(half, (over_seeds[1] - over_seeds[0]) / 2)
+    seeds = summary([float(value) for value in draws[:, 0]])["interval"]
+    if seeds is not None:
+        half = math.hypot(half, (seeds[1] - seeds[0]) / 2)
     value = float(draws[:, 0].mean())
     return Interval(value, half if math.isfinite(half) else None)
 
@@ -134,7 +132,12 @@ def load(out: Path, table: Table = "planted") -> dict[str, Row]:
         for owner in OWNERS.values():
             draws = mean_recall(found, OPEN[owner], stories=stories, weights=weights)[None]
             row.recalls[owner] = _with(row.recalls.get(owner), draws)
-        row.named = _with(row.named, named(looks, weights, heldout=False)[None])
+        read = mean_recall(found[found["later"] != UNREAD], OPEN["character"], stories=stories, weights=weights)
+        of_them = looks[looks["attribute"].isin([name for names in OPEN.values() for name in names])]
+        told_apart = {READABLE: read, NAMED: named(of_them, weights, heldout=False),
+                      ALL_NAMED: named(looks, weights, heldout=False)}  # fmt: skip
+        for what, shares in told_apart.items():
+            row.further[what] = _with(row.further.get(what), shares[None])
     if any(one != asked[0] for one in asked):
         raise ValueError(f"the arms in {out} were not asked the same stories; measure them anew")
     return rows
@@ -224,7 +227,9 @@ def markdown(out: Path, reference: str) -> str:
         f"frames, {told['steps']} denoising steps. Percent, with 95 % intervals over stories and seeds."
     ]
     if steps:
-        lines += ["", "Equal steps:", "", *table(steps, rows.get(reference, steps[0]))]
+        alike = len({row.lines[0]["steps"] for row in steps}) == 1
+        heading = "Equal steps:" if alike else "Equal steps, but where a row has others:"
+        lines += ["", heading, "", *table(steps, rows.get(reference, steps[0]))]
     if twins:
         measure = [_first_seed(row) for row in steps if row.name == _timed_first(out)]
         lines += ["", "Equal time, one seed:", "", *table([*measure, *twins], rows.get(f"{reference}-time", twins[0]))]

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 from memory_patterns import points
 from memory_runs import CASES, readings_of
 from memory_tables import markdown, percent
@@ -23,7 +24,6 @@ from memory_tables import markdown, percent
 from moc.metrics.memory import OPEN, Table, estimate, estimate_dict, mean_recall, pairs, resamples
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
 SAME = ("table", "stories", "shots", "latent_frames", "seed", "split", "named", "config", "steps", "guidance")
@@ -102,10 +102,11 @@ def named(rows: pd.DataFrame, weights: np.ndarray, heldout: bool) -> np.ndarray:
 
 
 def right_share(rows: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
-    """`[D]` likewise, the share of these readings that is right."""
+    """`[D]` likewise, the share of these readings that is right; not a number where a weighting holds none."""
     right = (rows["read"] == rows["truth"]).groupby(rows["story"]).agg(["sum", "size"])
     right = right.reindex(range(weights.shape[1]), fill_value=0)
-    shares: np.ndarray = (weights @ right["sum"].to_numpy()) / (weights @ right["size"].to_numpy())
+    hits, asked = (weights @ right[column].to_numpy(dtype=float) for column in ("sum", "size"))
+    shares: np.ndarray = np.divide(hits, asked, out=np.full_like(hits, np.nan), where=asked > 0)
     return shares
 
 

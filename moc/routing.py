@@ -273,12 +273,8 @@ def chosen(
             return ranks
 
         q = q_BHLD.detach()
-        if own:
-            ranks = _choose(q, keys, candidates, config.top_k)
-            ranks = ranks if seed is None else drops(ranks, draw(seed), candidates)
-        else:
-            ask = patterns.Ask(q, keys, candidates, layout, config, (start, stop), _choose, drops, draw, seed)
-            ranks = patterns.choose(ask)
+        ask = patterns.Ask(q, keys, candidates, layout, config, (start, stop), _choose, drops, draw, seed)
+        ranks = patterns.choose(ask)
         if not len(table):
             return Routing(ranks.int())
         return Routing(torch.where(ranks >= 0, table[ranks.clamp(min=0)], NONE).int())

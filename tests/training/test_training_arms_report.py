@@ -151,31 +151,75 @@ def test_into_a_document(tmp_path: Path) -> None:
     assert (made.returncode, "needs one <!-- trained -->" in made.stderr) == (1, True)
 
 
-def test_two_by_two(report: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Seeds are held against the same seeds, and the mean of what is said of each is the difference."""
-    pairs = importlib.import_module("arms_pairs")
-    out = folder(tmp_path / "out", ARMS)
+@pytest.fixture
+def two_by_two(report: Any) -> Any:
+    return importlib.import_module("arms_pairs")
+
+
+def test_two_by_two(report: Any, two_by_two: Any, tmp_path: Path) -> None:
+    """Seeds are held against the same seeds, and every column is what its name says, by hand."""
+    of, out = two_by_two.Pair.of, folder(tmp_path / "out", ARMS)
+    for arm, value in (("local", 1), ("dense", 0)):  # of what is named, one has kinds and coats wrong
+        looks = pd.read_csv(out / arm / "readings.csv.gz")
+        coats = looks[looks["attribute"] == "coat"].assign(named=True, truth=0, read=value)
+        looks.loc[(looks["attribute"] == "kind") & ~looks["planted"], "read"] = value
+        pd.concat([looks, coats]).to_csv(out / arm / "readings.csv.gz", index=False)
     rows = report.load(out)
-    heading, *lines = pairs.table(rows, [pairs.Pair.of("moc:dense"), pairs.Pair.of("local:dense")])
-    assert [line[3] for line in lines] == ["people", "places", "what is named"] * 2
-    assert lines[0][2] == "1 to 2"
-    assert lines[3][2] == "1"
-    by_hand = rows["local"].recalls["place"][0, 0] - rows["dense"].recalls["place"][0, 0]
-    assert lines[4][heading.index("seed by seed")] == f"{100 * by_hand:+.1f}"
-    one = pairs.table(rows, [pairs.Pair.of("moc:dense@2-2")])[1:]
-    whole = [cell.split(", ") for cell in (line[-1] for line in lines[:3])]
-    assert [line[-1] for line in one] == [cell[1] for cell in whole]
-    assert [line[2] for line in one] == ["2"] * 3
+    pairs = [of("moc:dense"), of("local:dense")]
+    heading, *lines = two_by_two.table(rows, pairs)
+    assert [line[2] for line in lines] == ["1, 2", "1"]
+    assert " to " in dict(zip(heading, lines[0], strict=True))["people"]
+    each = [dict(zip(heading, line, strict=True)) for line in two_by_two.table(rows, pairs, each=True)[1:]]
+    apart = rows["local"].recalls["place"][0, 0] - rows["dense"].recalls["place"][0, 0]
+    assert each[1]["places"] == f"{100 * apart:+.1f}"
+    assert each[0]["places"] == "+0.0, +0.0", "the same readings"
+    assert each[1][report.NAMED] == "-100.0", "coats"
+    assert each[1][report.ALL_NAMED] == "-66.7", "coats and kinds, not places"
+    assert each[0][report.NAMED] == "-, -", "moc was asked none"
+
+
+def test_looks_that_can_not_be_read_are_left_out_of_one_column(report: Any, two_by_two: Any, tmp_path: Path) -> None:
+    out = folder(tmp_path / "out", {"moc": (1.0, 1, "steps"), "dense": (1.0, 1, "steps")})
+    looks = pd.read_csv(out / "moc" / "readings.csv.gz")
+    looks.loc[~looks["planted"] & ~looks["named"] & (looks["story"] % 2 == 0), "read"] = -1
+    looks.to_csv(out / "moc" / "readings.csv.gz", index=False)
+    rows = report.load(out)
+    heading, line = two_by_two.table(rows, [two_by_two.Pair.of("moc:dense")], each=True)
+    told = dict(zip(heading, line, strict=True))
+    assert (told["people"], told["places"], told[report.READABLE]) == ("-50.0", "-50.0", "+0.0")
+
+
+def test_seeds_keep_their_number_where_one_is_missing(report: Any, two_by_two: Any, tmp_path: Path) -> None:
+    three = {
+        f"{name}{end}": (0.8, seed, "steps")
+        for name in ("moc", "dense")
+        for seed, end in enumerate(("", "-2", "-3", "-4"))
+    }
+    out, of = folder(tmp_path / "out", three), two_by_two.Pair.of
+    for name in ("memory.json", "readings.csv.gz"):
+        (out / "moc-2" / name).unlink()
+    rows = report.load(out)
+    assert two_by_two.table(rows, [of("moc:dense")])[1][2] == "1, 3, 4"
+    assert two_by_two.table(rows, [of("moc:dense@3-4")])[1][2] == "3, 4"
+    with pytest.raises(ValueError, match="have no seed 2 in common"):
+        two_by_two.table(rows, [of("moc:dense@2-4")])
+    with pytest.raises(ValueError, match="have no seed 5 in common"):
+        two_by_two.table(rows, [of("moc:dense@3-5")])
+    with pytest.raises(ValueError, match="no arm nobody"):
+        two_by_two.table(rows, [of("nobody:dense")])
     for text in ("moc", "moc:", "moc:dense@2", "moc:dense@3-2", "moc:dense@0-2"):
         with pytest.raises(argparse.ArgumentTypeError):
-            pairs.Pair.of(text)
-    with pytest.raises(ValueError, match="no arm nobody"):
-        pairs.table(rows, [pairs.Pair.of("nobody:dense")])
-    with pytest.raises(ValueError, match="no such seeds in common"):
-        pairs.table(rows, [pairs.Pair.of("moc:dense@2-4")])
+            of(text)
 
 
-def test_an_interval_over_stories_alone_leaves_seeds_out(report: Any) -> None:
-    spread = np.concatenate([[0.5], np.linspace(0.4, 0.6, 1001)])
-    seeds = np.stack([spread - 0.1, spread, spread + 0.1])
-    assert report.interval(seeds, seeds=False).half == pytest.approx(0.095, abs=1e-3)
+def test_two_by_two_into_a_document(tmp_path: Path) -> None:
+    out, page = folder(tmp_path / "out", ARMS), tmp_path / "page.md"
+    page.write_text("before\n<!-- pairs -->\nold\n<!-- end of pairs -->\nafter\n")
+    command = [sys.executable, str(BENCHMARKS / "arms_pairs.py"), str(out), "moc:dense", "--into", str(page)]
+    made = subprocess.run(command, env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False)
+    assert made.returncode == 0, made.stderr
+    assert page.read_text().splitlines()[4].startswith("| moc | dense | 1, 2 | ")
+    assert "old" not in page.read_text()
+    made = subprocess.run([*command[:3], "nobody:moc"], env={"PYTHONPATH": str(ROOT)}, capture_output=True, text=True,
+                          check=False)  # fmt: skip
+    assert (made.returncode, made.stderr[:19]) == (1, "error: no arm nobod")

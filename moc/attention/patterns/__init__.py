@@ -7,7 +7,7 @@ and mapped alike:
 
     moc.attend(q, k, v, layout, moc.route(q, k, layout, config), config)      with config.pattern = its name
 
-`moc` and `moc-no-causal` are `moc.routing` itself. The file of another, named as it with underscores, holds either
+The file of a pattern, named as it with underscores, holds either
 
     links(layout, config, shot)   rows of the shot's video and the key ranges they attend beside text and own link
     mask(tokens)                  the same from the definition, token by token, for the oracle
