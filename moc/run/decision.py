@@ -191,6 +191,8 @@ class Decision:
         choices = ["start over with --force", "choose another --out"]
         if numbers and not looks_ahead(self.story):
             choices.insert(0, f"render what changed with --shots {format_shots(numbers)}")
+        if self.request.resume and len(phrases) == 1 and phrases[0].startswith("sampling.seed "):
+            choices.insert(0, "leave the seed out to go on with it (with --shots, --seed is that of those shots alone)")
         message = f"{self.folder.path} holds another run ({listed}): {', '.join(choices[:-1])}, or {choices[-1]}."
         if self._can_resume():
             message += " It is unfinished; go on with it, with the options that it was begun with:\n"

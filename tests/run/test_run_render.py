@@ -162,6 +162,14 @@ def test_other_run_is_kept(story: Path, out: Path, overrides: dict[str, str], wo
     assert bytes_of(out)["video.mp4"] != before["video.mp4"]
 
 
+def test_the_seed_of_a_shot_is_no_seed_of_the_story(story: Path, out: Path) -> None:
+    """Who drew one shot with a seed of its own and gives it again to go on is told what to leave out."""
+    go(story, out, shots="1", seed=5)
+    with pytest.raises(InputError, match=r"leave the seed out to go on with it \(with --shots, --seed is that of"):
+        go(story, out, resume=True, overrides={"sampling.seed": "5"})
+    go(story, out, resume=True)
+
+
 def test_other_weights_are_another_run(story: Path, out: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     go(story, out)
     monkeypatch.setenv("MOC_FAKE_WEIGHTS", "newer")
