@@ -19,10 +19,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from arms_report import ALL_NAMED, NAMED, OWNERS, READABLE, Row, interval, load, put, shared_seeds
+import pandas as pd
+from arms_report import ALL_NAMED, NAMED, OWNERS, Row, interval, load, put, shared_seeds
 from memory_tables import markdown
 
-FURTHER = (READABLE, NAMED, ALL_NAMED)
+from moc.metrics.memory import OPEN, mean_recall
+from moc.metrics.memory_agreement import UNREAD, resamples
+
+READ_BY_BOTH = "people, of looks that can be read in both"
 
 
 @dataclass(frozen=True)
@@ -56,7 +60,7 @@ def table(rows: Mapping[str, Row], pairs: Sequence[Pair], *, each: bool = False)
     Raises:
         ValueError: an arm isn't there or was not measured, or a seed that is asked for is not one of both.
     """
-    lines = [["arm", "against", "seeds", *OWNERS, *FURTHER]]
+    lines = [["arm", "against", "seeds", *OWNERS, READ_BY_BOTH, NAMED, ALL_NAMED]]
     for pair in pairs:
         missing = [name for name in (pair.arm, pair.reference) if name not in rows]
         if missing:
@@ -68,12 +72,25 @@ def table(rows: Mapping[str, Row], pairs: Sequence[Pair], *, each: bool = False)
         if wanted or not both:
             raise ValueError(f"{pair.arm} and {pair.reference} have no seed {(wanted or [pair.first])[0]} in common")
         mine, theirs = (np.array([where[side] for where in both.values()]) for side in (0, 1))
-        parts = [(one.recalls[owner], other.recalls[owner]) for owner in OWNERS.values()]
-        parts += [(one.further[what], other.further[what]) for what in FURTHER]
-        apart = [first[mine] - second[theirs] for first, second in parts]
+        apart = [one.recalls[owner][mine] - other.recalls[owner][theirs] for owner in OWNERS.values()]
+        stories = one.told[0]["experiment"]["stories"]
+        apart.append(np.stack([_read_by_both(one.looks[i], other.looks[j], stories) for i, j in both.values()]))
+        apart += [one.further[what][mine] - other.further[what][theirs] for what in (NAMED, ALL_NAMED)]
         cells = [_each(part) if each else interval(part).text(signed=True) for part in apart]
         lines.append([pair.arm, pair.reference, _numbers(sorted(both)), *cells])
     return lines
+
+
+def _read_by_both(one: pd.DataFrame, other: pd.DataFrame, stories: int) -> np.ndarray:
+    """`[1 + draws]` recall of people apart, of looks that can be read in both arms alone: each arm's own readable looks
+    would be others, and easier ones for the arm that draws worse."""
+    asked = ["story", "attribute", "gap", "first"]
+    if not one[asked].reset_index(drop=True).equals(other[asked].reset_index(drop=True)):
+        raise ValueError("two arms were asked different looks")
+    read = (one["later"].to_numpy() != UNREAD) & (other["later"].to_numpy() != UNREAD)
+    weights = resamples(stories)
+    shares = [mean_recall(x[read], OPEN["character"], stories=stories, weights=weights) for x in (one, other)]
+    return np.asarray(shares[0] - shares[1])
 
 
 def _number(row: Row, at: int) -> int:

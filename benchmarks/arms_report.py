@@ -35,11 +35,11 @@ from memory_apart import named
 
 from moc.compare.stats import summary
 from moc.metrics.memory import OPEN, Table, mean_recall, pairs
-from moc.metrics.memory_agreement import UNREAD, resamples
+from moc.metrics.memory_agreement import resamples
 from moc.run.files import write_bytes
 
 OWNERS = {"people": "character", "places": "place"}
-READABLE, NAMED, ALL_NAMED = "people, of looks that can be read", "named, of people and places", "named, of everything"
+NAMED, ALL_NAMED = "named, of people and places", "named, of everything"
 
 
 @dataclass
@@ -48,8 +48,8 @@ class Row:
 
     Attributes:
         recalls: by owner, `[seeds, 1 + draws]`; the first column is of all stories, the others are resampled.
-        further: likewise by what it is: recall of people among looks that can be read, and the shares of what captions
-            name that were drawn so, of people and places alone and of everything.
+        further: likewise, the shares of what captions name that were drawn so, of people and places and of everything.
+        looks: the pairs of looks of each seed.
     """
 
     name: str
@@ -57,6 +57,7 @@ class Row:
     told: list[dict[str, Any]] = field(default_factory=list)
     recalls: dict[str, np.ndarray] = field(default_factory=dict)
     further: dict[str, np.ndarray] = field(default_factory=dict)
+    looks: list[pd.DataFrame] = field(default_factory=list)
 
     def mean(self, read: Any) -> float | None:
         """The mean over seeds of what `read` finds in an arm's numbers."""
@@ -132,12 +133,10 @@ def load(out: Path, table: Table = "planted") -> dict[str, Row]:
         for owner in OWNERS.values():
             draws = mean_recall(found, OPEN[owner], stories=stories, weights=weights)[None]
             row.recalls[owner] = _with(row.recalls.get(owner), draws)
-        read = mean_recall(found[found["later"] != UNREAD], OPEN["character"], stories=stories, weights=weights)
+        row.looks.append(found)
         of_them = looks[looks["attribute"].isin([name for names in OPEN.values() for name in names])]
-        told_apart = {READABLE: read, NAMED: named(of_them, weights, heldout=False),
-                      ALL_NAMED: named(looks, weights, heldout=False)}  # fmt: skip
-        for what, shares in told_apart.items():
-            row.further[what] = _with(row.further.get(what), shares[None])
+        for what, asked_of in ((NAMED, of_them), (ALL_NAMED, looks)):
+            row.further[what] = _with(row.further.get(what), named(asked_of, weights, heldout=False)[None])
     if any(one != asked[0] for one in asked):
         raise ValueError(f"the arms in {out} were not asked the same stories; measure them anew")
     return rows
@@ -228,7 +227,7 @@ def markdown(out: Path, reference: str) -> str:
     ]
     if steps:
         alike = len({row.lines[0]["steps"] for row in steps}) == 1
-        heading = "Equal steps:" if alike else "Equal steps, but where a row has others:"
+        heading = "Equal steps:" if alike else "Equal steps, unless a row says otherwise:"
         lines += ["", heading, "", *table(steps, rows.get(reference, steps[0]))]
     if twins:
         measure = [_first_seed(row) for row in steps if row.name == _timed_first(out)]

@@ -15,8 +15,8 @@ from moc.storyboard.problems import did_you_mean, shown
 DEFAULT = "dense,moc,local"
 REFERENCE = "dense"
 MOST_ARMS = 24
-ROUTING = ("top_k", "drop_off_max", "drop_in_rate", "drop_in_max")
-"""Settings that a pattern whose layout decides everything never reads."""
+TRAINING = ("drop_off_max", "drop_in_rate", "drop_in_max")
+"""Settings that act in training alone."""
 
 
 @dataclass(frozen=True)
@@ -96,7 +96,9 @@ def _pattern(text: str) -> Arm:
             raise InputError(f"--attention: {shown(text)} names its pattern before the first colon, {name}.")
         if not equals or not re.fullmatch("[a-z_]+", key):
             raise InputError(f"--attention: {shown(setting)} in {shown(text)} is not KEY=VALUE, such as top_k=2.")
-        if key in ROUTING and PATTERNS[name].kind == "fixed":
+        if key in TRAINING:
+            raise InputError(f"--attention: {key} in {shown(text)} acts in training alone and would change nothing.")
+        if key == "top_k" and PATTERNS[name].kind == "fixed":
             raise InputError(f"--attention: {name} chooses nothing, so {key} in {shown(text)} would change nothing.")
         changes[f"attention.{key}"] = value
     return Arm(text, name, changes)

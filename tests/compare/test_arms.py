@@ -52,6 +52,8 @@ def test_every_pattern_is_an_arm() -> None:
         ("moc:top_k=2,moc;top_k=2", None, "no pattern"),
         ("dense,moc:top_k", None, "is not KEY=VALUE"),
         ("dense,moc:pattern=local", None, "names its pattern before the first colon, moc"),
+        ("moc,moc:drop_off_max=1.0", None, "drop_off_max in 'moc:drop_off_max=1.0' acts in training alone"),
+        ("moc,dense:top_k=2", None, "dense chooses nothing, so top_k"),
         ("moc,local:top_k=2", None, "local chooses nothing, so top_k in 'local:top_k=2' would change nothing"),
         ("moc:top_k=2,moc:top_k=2", None, "'moc:top_k=2' is named twice"),
         ("dense,moc", "a,,b", "a name is missing"),

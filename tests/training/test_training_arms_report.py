@@ -178,15 +178,25 @@ def test_two_by_two(report: Any, two_by_two: Any, tmp_path: Path) -> None:
     assert each[0][report.NAMED] == "-, -", "moc was asked none"
 
 
-def test_looks_that_can_not_be_read_are_left_out_of_one_column(report: Any, two_by_two: Any, tmp_path: Path) -> None:
+def test_looks_that_one_can_not_read_are_left_out_of_one_column(report: Any, two_by_two: Any, tmp_path: Path) -> None:
+    """An arm that can't read what the other has wrong is not ahead of it."""
     out = folder(tmp_path / "out", {"moc": (1.0, 1, "steps"), "dense": (1.0, 1, "steps")})
-    looks = pd.read_csv(out / "moc" / "readings.csv.gz")
-    looks.loc[~looks["planted"] & ~looks["named"] & (looks["story"] % 2 == 0), "read"] = -1
-    looks.to_csv(out / "moc" / "readings.csv.gz", index=False)
-    rows = report.load(out)
-    heading, line = two_by_two.table(rows, [two_by_two.Pair.of("moc:dense")], each=True)
-    told = dict(zip(heading, line, strict=True))
-    assert (told["people"], told["places"], told[report.READABLE]) == ("-50.0", "-50.0", "+0.0")
+
+    def told() -> dict[str, str]:
+        heading, line = two_by_two.table(report.load(out), [two_by_two.Pair.of("moc:dense")], each=True)
+        return dict(zip(heading, line, strict=True))
+
+    def spoil(arm: str, every: int, at: int, *, unread: bool) -> None:
+        looks = pd.read_csv(out / arm / "readings.csv.gz")
+        some = ~looks["planted"] & ~looks["named"] & (looks["story"] % every == at)
+        looks.loc[some, "read"] = -1 if unread else 3 - looks.loc[some, "truth"]
+        looks.to_csv(out / arm / "readings.csv.gz", index=False)
+
+    spoil("moc", 2, 0, unread=True)
+    spoil("dense", 2, 0, unread=False)
+    assert (told()["people"], told()["places"], told()[two_by_two.READ_BY_BOTH]) == ("+0.0", "+0.0", "+0.0")
+    spoil("dense", 4, 1, unread=False)
+    assert (told()["people"], told()[two_by_two.READ_BY_BOTH]) == ("+25.0", "+50.0"), "five of twenty, and of ten"
 
 
 def test_seeds_keep_their_number_where_one_is_missing(report: Any, two_by_two: Any, tmp_path: Path) -> None:
