@@ -52,13 +52,20 @@ def test_the_table_of_the_fine_tuned_in_the_docs(script: ModuleType) -> None:
     looks = {name: pd.read_csv(RESULTS / "fine-tuned" / f"{name}.csv.gz") for name in ("moc_20", "moc_40", "dense_20")}
     page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8").replace("**78.3%**", "78.3%")
     weights = resamples(128)
-    for name in ("moc_20", "moc_40"):
+    cost = {"moc_20": "84.0% | 210", "moc_40": "80.6% | 252", "dense_20": "43.9% | 698"}  # of the table above it
+    for name, spent in cost.items():
+        told = json.loads((RESULTS / "fine-tuned" / f"{name}.json").read_text(encoding="utf-8"))
+        assert percent(told["sparsity"]) == spent.split(" | ")[0]
         cells = []
-        for names in OPEN.values():
+        for owner, names in OPEN.items():
             values = [script.recalled(looks[x], TABLES[0], names, weights) for x in (name, "dense_20")]
-            cells += [percent(float(values[0][0])), points(estimate_dict(estimate(values[0] - values[1])))]
+            low, high = (f"{100 * end:.1f}" for end in told["means"][owner]["recall_interval"])
+            chance = sum(told["attributes"][one]["chance"] for one in names) / len(names)
+            apart = "" if name == "dense_20" else points(estimate_dict(estimate(values[0] - values[1])))
+            cells += [f"{percent(float(values[0][0]))} ({low} to {high})", percent(chance), apart]
         cells.append(percent(float(script.named(looks[name], weights, heldout=False)[0])))
-        assert f"| moc, k = {name[-2:]} | {'84.0%' if name == 'moc_20' else '80.6%'} | {' | '.join(cells)} |" in page
+        line = f" | {spent} | {' | '.join(cells)} |".replace("|  |", "| |")
+        assert line in page
 
 
 def test_the_table_of_chunks_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
