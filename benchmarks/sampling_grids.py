@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def measure(way: Way, model: PocketDiT, reader: Reader, args: argparse.Namespace
     model.config = way.told_to(own)
     experiment = Experiment(
         table=TABLES[0], stories=args.stories, shots=args.shots, latent_frames=args.latent_frames,
-        config=MoCConfig.preset("pocket"), steps=way.steps, guidance=None, motion=True,
+        config=args.config, steps=way.steps, guidance=args.guidance, motion=True,
     )  # fmt: skip
     try:
         result = run(experiment, model, reader, device=args.device, on_shot=Progress())
@@ -80,6 +81,21 @@ def measure(way: Way, model: PocketDiT, reader: Reader, args: argparse.Namespace
     result.rows.to_csv(args.out / f"{way.name}.csv.gz", index=False)
     told = {**report(experiment, result), "weights_sha256": fingerprint(args.weights)}
     (args.out / f"{way.name}.json").write_text(json.dumps(told, allow_nan=False), encoding="utf-8")
+
+
+def refuse_other(way: Way, args: argparse.Namespace) -> None:
+    """Ends the program where what lies there of this way was measured under other settings."""
+    place = args.out / f"{way.name}.json"
+    if not place.exists():
+        return
+    told = json.loads(place.read_text(encoding="utf-8"))["experiment"]
+    wanted = {"guidance": args.guidance, "stories": args.stories, "shots": args.shots}
+    wanted |= {"latent_frames": args.latent_frames}
+    attention = {"chunk_tokens": args.config.chunk_tokens, "top_k": args.config.top_k}
+    other = [key for key, value in wanted.items() if told[key] != value]
+    other += [key for key, value in attention.items() if told["config"][key] != value]
+    if other:
+        sys.exit(f"error: {place} was measured with another {other[0]}; choose another OUT")
 
 
 def table(kept: list[Way], out: Path, stories: int) -> str:
@@ -112,9 +128,16 @@ def main() -> None:
     asked.add_argument("--shots", type=int, default=8)
     asked.add_argument("--latent-frames", type=int, default=16)
     asked.add_argument("--weights", type=Path, default=SHIPPED)
+    asked.add_argument("--guidance", type=float, metavar="SCALE", help="of all ways (default: the model's own)")
+    asked.add_argument("--chunk-tokens", type=int, metavar="N", help="of all ways (default: that of the preset)")
+    asked.add_argument("--top-k", type=int, metavar="K", help="likewise")
     asked.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = asked.parse_args()
+    asked_for = {"chunk_tokens": args.chunk_tokens, "top_k": args.top_k}
+    args.config = MoCConfig.preset("pocket").replace(**{k: v for k, v in asked_for.items() if v is not None})
     args.out.mkdir(parents=True, exist_ok=True)
+    for way in args.ways:
+        refuse_other(way, args)
     missing = [way for way in args.ways if not (args.out / f"{way.name}.json").exists()]
     if missing:
         model, reader = load_model(args.weights, args.device), load_reader(args.device)

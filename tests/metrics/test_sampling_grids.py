@@ -63,6 +63,11 @@ def test_measuring(
         script.main()
     assert seen == [(1, 6.0, 1.0), (2, 10.0, 0.99)]
     assert "| 2 | 10 | 0 to 0.99 |" in capsys.readouterr().out
+    more = ["sampling_grids.py", str(tmp_path), "--ways", "1:6:1", *sizes]
+    for option, name in (("--guidance", "guidance"), ("--chunk-tokens", "chunk_tokens"), ("--top-k", "top_k")):
+        monkeypatch.setattr("sys.argv", [*more, option, "12"])
+        with pytest.raises(SystemExit, match=f"was measured with another {name}; choose another OUT"):
+            script.main()
 
 
 # Who moves.
