@@ -75,10 +75,23 @@ def drop_off(chosen: Tensor, draw: Draw, p_max: float) -> Tensor:
     Returns:
         [B, H, R, W], with -1 in place of what was dropped.
     """
+    return masked(chosen, *tickets(chosen, draw, p_max))
+
+
+def tickets(chosen: Tensor, draw: Draw, p_max: float) -> tuple[Tensor, Tensor]:
+    """A random word of each of `chosen` [B, H, R, W], beyond all others where there is none, and how many of a query's
+    are dropped, [B, H, R]."""
     count = (chosen >= 0).sum(-1)
     dropped = ((draw.words(1) >> 8) * round(p_max * (1 << 20)) * count) >> 44
-    words = draw.words_at(2, chosen).masked_fill(chosen < 0, _FAR)
-    # The place of each word among its query's words; equal words fall back on the slot.
+    return draw.words_at(2, chosen).masked_fill(chosen < 0, _FAR), dropped
+
+
+def masked(chosen: Tensor, words: Tensor, dropped: Tensor) -> Tensor:
+    """`chosen` without the `dropped` of each query whose words are lowest; equal words fall back on the slot.
+
+    A compiler that sees this and `tickets` at once hashes every word again for each other one of its query, so
+    training compiles the two apart.
+    """
     slot = torch.arange(chosen.shape[-1], device=chosen.device)
     mine, other = words[..., :, None], words[..., None, :]
     place = ((other < mine) | ((other == mine) & (slot < slot[:, None]))).sum(-1)

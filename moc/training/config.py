@@ -78,6 +78,7 @@ class TrainConfig:
         seed: of initial weights and of all data.
         model: sizes of the network, those of `MODEL_SETTINGS`.
         stages: run in order.
+        rounds: the stages are gone through so many times, one after the other: shots of several lengths, mixed finely.
         micro_stories: stories of one forward pass. The global batch is split into that many pieces whatever the number
             of GPUs, and every piece draws its own data, so the loss curve does not depend on how many GPUs share them.
         init: weights file to start from instead of random ones, "shipped" for those of the built-in model, "" for none.
@@ -134,6 +135,7 @@ class TrainConfig:
     seed: int = 0
     model: Mapping[str, Any] = field(default_factory=dict)
     micro_stories: int = 16
+    rounds: int = 1
     init: str = ""
     optimizer: str = "adamw"
     lr: float = 6e-4
@@ -186,7 +188,7 @@ class TrainConfig:
     def __post_init__(self) -> None:
         for name in ("lr", "clip", "shift", "t_floor"):
             _within(name, getattr(self, name), 0, open_end=True)
-        for name in ("micro_stories", "log_every", "sampled_steps"):
+        for name in ("rounds", "micro_stories", "log_every", "sampled_steps"):
             _within(name, getattr(self, name), 1)
         _within("seed", self.seed, 0, 2**63 - 1)
         for name in ("warmup", "decay", "weight_decay", "t_std", "character_weight", "worn_weight", "small_figures"):
@@ -240,7 +242,12 @@ class TrainConfig:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps of all stages."""
+        """Optimiser steps of all stages, in all rounds."""
+        return self.rounds * self.steps_of_a_round
+
+    @property
+    def steps_of_a_round(self) -> int:
+        """Optimiser steps of all stages, once."""
         return sum(stage.steps for stage in self.stages)
 
     def network(self) -> PocketConfig:
@@ -260,11 +267,14 @@ class TrainConfig:
 
     def stage_at(self, step: int) -> tuple[int, Stage]:
         """Index and stage of optimiser step `step` (0-based)."""
+        if step >= self.steps:
+            return len(self.stages) - 1, self.stages[-1]
+        step %= self.steps_of_a_round
         for index, stage in enumerate(self.stages):
             if step < stage.steps:
                 return index, stage
             step -= stage.steps
-        return len(self.stages) - 1, self.stages[-1]
+        raise AssertionError("a round is as long as its stages")
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the checkpoint."""

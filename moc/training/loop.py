@@ -133,7 +133,7 @@ class Trainer:
             self.model.before, self.model.after = compiled_halves()
         self.ahead = Ahead(self._make_piece, device)
         self.step = 0
-        self._stage_begun: int | None = None  # the last stage that this process took a step of
+        self._begun: set[int] = set()  # stages that this process took a step of
 
     def learning_rate(self, step: int) -> float:
         """Linear warm-up, a plateau, and a linear decay to nothing over the last `decay` steps."""
@@ -148,11 +148,11 @@ class Trainer:
         index, stage = config.stage_at(self.step)
         pieces = stage.stories // config.micro_of(stage)
         mine = range(self.rank, pieces, self.world)
-        if self.world > 1 and index != self._stage_begun:
+        if self.world > 1 and index not in self._begun:
             self._begin_stage(stage)
-        self._stage_begun = index
-        # among several processes the next stage's first piece is made when that begins: see `_begin_stage`
-        goes_on = self.world == 1 or config.stage_at(self.step + 1)[0] == index
+        self._begun.add(index)
+        # among several processes a new stage's first piece is made when that begins: see `_begin_stage`
+        goes_on = self.world == 1 or config.stage_at(self.step + 1)[0] in self._begun
         after = (self.step + 1, self.rank) if goes_on and self.step + 1 < config.steps else None
         lr = self.learning_rate(self.step)
         for optimizer in self.optimizers:
@@ -282,17 +282,28 @@ class Trainer:
             return self._train_to(last, on_log, on_sample, deadline, fit)
 
     def _fit(self, seconds: float, left: float) -> int:
-        """Give the last stage as many steps as fit into `left` seconds when one takes `seconds`; the decay keeps its
-        share of all steps. Returns the step to stop at, the same in all processes."""
+        """Give the last stage as many steps, or the training as many rounds, as fit into `left` seconds when a step
+        takes `seconds`; the decay keeps its share of all steps. Returns the step to stop at, the same in all
+        processes."""
         config = self.config
         steps = torch.tensor(self.step + max(1, int(SPARE * left / seconds)), device=self.device)
         if self.world > 1:
             dist.broadcast(steps, 0)
         total = int(steps)
-        *before, stage = config.stages
-        stages = (*before, replace(stage, steps=total - sum(one.steps for one in before)))
-        self.config = replace(config, stages=stages, decay=round(config.decay * total / config.steps))
-        return total
+        if config.rounds > 1:  # the round that has begun is gone through
+            rounds = max(total // config.steps_of_a_round, -(-self.step // config.steps_of_a_round))
+            fitted = replace(config, rounds=rounds)
+        else:
+            *before, stage = config.stages
+            rest = total - sum(one.steps for one in before)
+            fitted = replace(config, stages=(*before, replace(stage, steps=rest)))
+        self.config = replace(fitted, decay=round(config.decay * fitted.steps / config.steps))
+        return fitted.steps
+
+    def _in_last_stage(self, index: int) -> bool:
+        """Whether no stage is yet to come that this process never took a step of."""
+        stages = len(self.config.stages)
+        return len(self._begun) == stages if self.config.rounds > 1 else index == stages - 1
 
     def _train_to(
         self,
@@ -303,11 +314,12 @@ class Trainer:
         fit: bool,
     ) -> bool:
         saved = time.monotonic()
-        unfitted = 2 if fit else 0  # log rows of the last stage; the first one also compiles
-        window, stories = time.monotonic(), 0
+        unfitted = 2 if fit else 0  # log rows of the last stage, or of later rounds; the first one also compiles
+        window, stories, steps = time.monotonic(), 0, 0
         while self.step < last:
             info = self.optimise()
             stories += int(info["stories"])
+            steps += 1
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
                 loss, error, found, read, guess, norm = self._latest.tolist()  # waits for the device
@@ -329,11 +341,13 @@ class Trainer:
                             )
                         )
                     )  # fmt: skip
-                if unfitted and deadline is not None and info["stage"] == len(self.config.stages) - 1:
+                if unfitted and deadline is not None and self._in_last_stage(int(info["stage"])):
                     unfitted = 0 if self.step == last else unfitted - 1  # a short stage has no second row
                     if not unfitted:
-                        last = self._fit(info["stories"] * (now - window) / stories, deadline - now)
-                window, stories = now, 0
+                        mixed = self.config.rounds > 1  # else the row may begin in the stage before
+                        share = 1 / steps if mixed else info["stories"] / stories
+                        last = self._fit(share * (now - window), deadline - now)
+                window, stories, steps = now, 0, 0
                 late = deadline is not None and now > deadline
                 if self.world > 1:
                     flag = torch.tensor([late, now - saved > 60 * self.config.checkpoint_minutes], device=self.device)
@@ -372,16 +386,17 @@ def compiling(wanted: bool) -> Iterator[None]:
         "recompile_limit": 64,  # every stage has shapes of its own
         "optimize_ddp": False,  # the halves of a block are small; cutting them at buckets gains nothing
     }
-    plain = routing.drop_off, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"]
+    plain = drops.tickets, drops.masked, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"]
     with torch._dynamo.config.patch(settings):
-        routing.drop_off = torch.compile(drops.drop_off, dynamic=False)
+        drops.tickets = torch.compile(drops.tickets, dynamic=False)
+        drops.masked = torch.compile(drops.masked, dynamic=False)
         routing.drop_in = torch.compile(drops.drop_in, dynamic=False)
         painting.paint = torch.compile(painting.paint, dynamic=False)
         painting.AT_ONCE["cuda"] = 8192
         try:
             yield
         finally:
-            routing.drop_off, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"] = plain
+            drops.tickets, drops.masked, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"] = plain
 
 
 def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -> None:
@@ -395,7 +410,7 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
     Raises:
         ValueError: names the first setting that differs, and both values.
     """
-    free = {"model", "stages", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
+    free = {"model", "stages", "rounds", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
     free |= {"guidance_from", "guidance_to"}  # are said of the weights alone
     if not now.on_grid:  # and so are these, unless they say what is trained
         free |= {"sampled_shift", "last_step", "sampled_steps"}
@@ -404,6 +419,10 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
     for key, value in (untold | before).items():
         if key not in free and values.get(key) != value:
             raise ValueError(f"the run began with {key} = {value!r}, not {values.get(key)!r}; start another elsewhere")
+    if step > 0 and max(before.get("rounds", 1), now.rounds) > 1:
+        if [asdict(Stage(steps=1)) | row for row in before["stages"]] != list(values["stages"]):
+            raise ValueError("the run goes through its stages in rounds, so none of them can change")
+        return
     for row, stage in zip(before["stages"], values["stages"], strict=False):
         if step <= 0:
             return

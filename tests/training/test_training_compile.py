@@ -19,6 +19,8 @@ from moc.training.loop import Trainer
 from moc.world import painting
 from moc.world.painting import paint
 
+TICKETS, MASKED = drops.tickets, drops.masked
+
 
 @pytest.fixture
 def compiler(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[torch.fx.GraphModule]]:
@@ -53,11 +55,11 @@ def test_compiled_steps(tmp_path: Path, compiler: list[torch.fx.GraphModule]) ->
             trainer = _trainer(tmp_path / str(kind), compiled=bool(kind))
             trainer.train_to(8, rows[kind].append)
     assert rows[0][-1]["loss"] == pytest.approx(rows[1][-1]["loss"], rel=1e-5)
-    # halves of a block in two stages, two drops, and pictures in few sizes: no more for a second layer
+    # halves of a block in two stages, drop-off in two parts, drop-in, pictures in few sizes: no more for a second layer
     painted = [graph for graph in compiler if any("index_select" in str(node.target) for node in graph.graph.nodes)]
     assert 1 <= len(painted) <= 4
-    assert 6 <= len(compiler) - len(painted) <= 10
-    assert (routing.drop_off, routing.drop_in, painting.paint) == (drops.drop_off, drops.drop_in, paint)
+    assert 8 <= len(compiler) - len(painted) <= 12
+    assert (drops.tickets, drops.masked, routing.drop_in, painting.paint) == (TICKETS, MASKED, drops.drop_in, paint)
     assert torch._dynamo.config.recompile_limit == limit
     assert _trainer(tmp_path, compiled=False).model.before is Block.before
 
@@ -68,12 +70,11 @@ def test_everything_is_put_back_after_a_mistake(tmp_path: Path, monkeypatch: pyt
     seen = []
 
     def broken() -> None:
-        seen.extend([routing.drop_off, painting.paint])
+        seen.extend([drops.tickets, drops.masked, painting.paint])
         raise RuntimeError("on the way")
 
     monkeypatch.setattr(trainer, "optimise", broken)
     with pytest.raises(RuntimeError, match="on the way"):
         trainer.train_to(1, lambda row: None)
-    assert seen[0] is not drops.drop_off
-    assert seen[1] is not paint
-    assert (routing.drop_off, routing.drop_in, painting.paint) == (drops.drop_off, drops.drop_in, paint)
+    assert [seen[0] is TICKETS, seen[1] is MASKED, seen[2] is paint] == [False] * 3
+    assert (drops.tickets, drops.masked, routing.drop_in, painting.paint) == (TICKETS, MASKED, drops.drop_in, paint)
