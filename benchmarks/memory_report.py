@@ -48,6 +48,8 @@ LONG = {
     "shots24": "24 shots", "shots24_outer": "24 shots, `outer_top_m: 5`",
     "shots64": "64 shots", "shots64_outer": "64 shots, `outer_top_m: 5`",
 }  # fmt: skip
+SHORT = ("planted", "seconds4", "seconds2", "seconds1")
+"""Stories by the length of their shots."""
 NO_CASES = {"leads", "patterns", "actions", "streams"}
 """What is told beside the cases."""
 Cases = Mapping[str, Found]
@@ -181,6 +183,24 @@ def patterns(cases: Cases) -> str:
     return "\n\n".join([*filter(None, parts), _picture("memory_patterns", "Recall, chance and cost by pattern")])
 
 
+def short(cases: Cases) -> str:
+    """Stories of shorter shots beside those of long ones."""
+    rows = [["shots of", "stories", "recall of people", "kappa", "recall of places", "kappa", "named right",
+             "never combined in training", "goes as told", "sparsity", "on"]]  # fmt: skip
+    for found in (cases[case] for case in SHORT if case in cases):
+        named, moved, source = found["named"], found.get("motion") or {}, found["source"]
+        cells = []
+        for part in found["means"].values():
+            kappa = part["kappa"]
+            cells += [ranged(part["recall"], part["recall_interval"]), "" if kappa is None else f"{kappa:.2f}"]
+        rows.append([
+            f"{found['experiment']['latent_frames'] / 2:g} s", str(found["stories"]), *cells,
+            ranged(named["right"], named["interval"]), percent(named["heldout_right"]),
+            percent(moved.get("moves_as_told")), percent(found["sparsity"]), source["device"],
+        ])  # fmt: skip
+    return markdown(rows)
+
+
 def stream_labels(cases: Cases) -> dict[str, str]:
     """Labels of the long streams by case; they say in how many steps one was drawn where that is not as in the planted
     table."""
@@ -251,6 +271,7 @@ SECTIONS: dict[str, tuple[Callable[[Cases], str], tuple[str, ...]]] = {
     "free": (free, ("free",)),
     "changes": (changes, ("planted",)),
     "patterns": (patterns, ("patterns",)),
+    "short": (short, ()),
     "long": (long, ()),
     "cost": (cost, ()),
 }
@@ -275,7 +296,8 @@ def fill(text: str, cases: Cases) -> str:
 
 
 def _any_for(name: str, cases: Cases) -> bool:
-    return bool(set(cases) & (set(LONG) if name in ("long", "cost") else set(cases) - NO_CASES))
+    of_its_own = {"long": set(LONG), "cost": set(LONG), "short": set(SHORT[1:])}
+    return bool(set(cases) & of_its_own.get(name, set(cases) - NO_CASES))
 
 
 def plots(cases: Cases, out: Path) -> list[Path]:

@@ -37,6 +37,7 @@ class Case:
 
     Attributes:
         table: planted or free; stories, shots: how many; attention: what differs from the `pocket` preset.
+        latent_frames: of a shot; 16 are 8 s.
         motion: whether motion is measured as well.
         seconds: expected on one H200, all in all.
     """
@@ -47,6 +48,7 @@ class Case:
     attention: dict[str, Any] = field(default_factory=dict)
     motion: bool = False
     seconds: float = 100
+    latent_frames: int = 16
 
 
 CASES = {
@@ -62,6 +64,9 @@ CASES = {
     "k5_random": Case("planted", 256, attention={"top_k": 5, "pattern": "random"}, seconds=95),
     "k20_random": Case("planted", 256, attention={"pattern": "random"}, seconds=100),
     "k40": Case("planted", 256, attention={"top_k": 40}, seconds=110),
+    "seconds4": Case("planted", 256, motion=True, seconds=60, latent_frames=8),
+    "seconds2": Case("planted", 256, motion=True, seconds=40, latent_frames=4),
+    "seconds1": Case("planted", 256, motion=True, seconds=30, latent_frames=2),
     "shots24": Case("planted", 64, 24, seconds=100),
     "shots24_outer": Case("planted", 64, 24, {"outer_top_m": 5}, seconds=100),
     "shots64": Case("planted", 32, 64, seconds=150),
@@ -84,7 +89,7 @@ def parser() -> argparse.ArgumentParser:
     found.add_argument("--steps", type=int, default=STEPS)
     found.add_argument("--guidance", type=float, help="1 for none (default: the model's own)")
     found.add_argument("--stories", type=int, help="in place of each case's own number")
-    found.add_argument("--latent-frames", type=int, default=16)
+    found.add_argument("--latent-frames", type=int, help="likewise")
     found.add_argument("--shots", type=int, help="in place of each case's own number")
     return found
 
@@ -93,8 +98,9 @@ def experiment_of(case: Case, args: argparse.Namespace) -> Experiment:
     """A case as an experiment."""
     return Experiment(
         table=case.table, stories=args.stories or case.stories, shots=args.shots or case.shots,
-        latent_frames=args.latent_frames, config=MoCConfig.preset("pocket").replace(**case.attention),
-        steps=args.steps, guidance=args.guidance, motion=case.motion,
+        latent_frames=args.latent_frames or case.latent_frames,
+        config=MoCConfig.preset("pocket").replace(**case.attention), steps=args.steps, guidance=args.guidance,
+        motion=case.motion,
     )  # fmt: skip
 
 

@@ -42,6 +42,27 @@ def test_the_table_of_six_steps_in_the_docs(script: ModuleType, capsys: pytest.C
         script.main([*folders, "--any-attention", *cases])
 
 
+def test_the_table_of_long_shots_alone_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(RESULTS / name) for name in ("pocket-0.6-begun", "memory-0.5-six-steps")]
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    script.main([*folders, "--any-sampling", "--cases", "planted,k40,free,k20_random,no_routes,k1,k2,k5,shots24"])
+    table = capsys.readouterr().out.strip()
+    assert len(table.splitlines()) == 2 + 9
+    assert table in page
+    short = [str(RESULTS / "pocket-0.6-begun" / "short" / name) for name in ("run16", "0.5")]
+    script.main([*short, "--any-sampling", "--cases", "6_10_0.99"])
+    row = capsys.readouterr().out.splitlines()[2]
+    assert row.startswith(
+        "| 6_10_0.99 | 58.1% | -16.9 points (-25.7 to -8.4) | 76.1% | +0.7 points (-9.8 to +12.6) | 79.4% | -8.3 points"
+    )
+    for told in (
+        "people 58.1 % instead of 75.0 % (-16.9 points, -25.7 to",
+        "(-8.3, -11.4 to -5.1)",
+        "(+0.7, -9.8 to +12.6)",
+    ):
+        assert told in page
+
+
 def test_the_table_of_the_fine_tuned_in_the_docs(script: ModuleType) -> None:
     import pandas as pd
     from memory_patterns import points
