@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import MISSING, asdict, fields, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -273,7 +273,7 @@ class Trainer:
             on_sample: called every `sample_every` steps on the first process.
             deadline: `time.monotonic()` value after which the run saves and returns.
             fit: from the second log row of the last stage on, or its end, stop after as many steps as fit before
-                `deadline` and not at `last`.
+                `deadline` and not at `last`; with rounds, after as many of them, from the third or so on.
 
         Returns:
             True when `last` was reached, False when the deadline came first.
@@ -300,10 +300,16 @@ class Trainer:
         self.config = replace(fitted, decay=round(config.decay * fitted.steps / config.steps))
         return fitted.steps
 
-    def _in_last_stage(self, index: int) -> bool:
-        """Whether no stage is yet to come that this process never took a step of."""
-        stages = len(self.config.stages)
-        return len(self._begun) == stages if self.config.rounds > 1 else index == stages - 1
+    def _timed_rounds(self, since: tuple[int, float] | None) -> tuple[int, float] | None:
+        """Step and time of the end of a round, `since` being that of an earlier one; None within a round, before every
+        stage has been compiled, and where fewer than `log_every` steps lie between the two."""
+        config = self.config
+        if config.rounds == 1 or self.step % config.steps_of_a_round or len(self._begun) < len(config.stages):
+            return None
+        if since is not None and self.step - since[0] < config.log_every:
+            return None
+        self._latest.tolist()  # waits for the device
+        return self.step, time.monotonic()
 
     def _train_to(
         self,
@@ -314,12 +320,17 @@ class Trainer:
         fit: bool,
     ) -> bool:
         saved = time.monotonic()
-        unfitted = 2 if fit else 0  # log rows of the last stage, or of later rounds; the first one also compiles
-        window, stories, steps = time.monotonic(), 0, 0
+        unfitted = 2 if fit and deadline is not None else 0  # log rows of the last stage; the first one also compiles
+        round_ended: tuple[int, float] | None = None  # rows may hold steps of one length of shots alone
+        window, stories = time.monotonic(), 0
         while self.step < last:
             info = self.optimise()
             stories += int(info["stories"])
-            steps += 1
+            if unfitted and (ended := self._timed_rounds(round_ended)):
+                if round_ended is not None and deadline is not None:
+                    unfitted, seconds = 0, (ended[1] - round_ended[1]) / (ended[0] - round_ended[0])
+                    last = self._fit(seconds, deadline - ended[1])
+                round_ended = round_ended or ended
             due = self.step % self.config.log_every == 0 or self.step == last
             if due:
                 loss, error, found, read, guess, norm = self._latest.tolist()  # waits for the device
@@ -341,13 +352,12 @@ class Trainer:
                             )
                         )
                     )  # fmt: skip
-                if unfitted and deadline is not None and self._in_last_stage(int(info["stage"])):
+                single = self.config.rounds == 1 and info["stage"] == len(self.config.stages) - 1
+                if unfitted and single and deadline is not None:
                     unfitted = 0 if self.step == last else unfitted - 1  # a short stage has no second row
                     if not unfitted:
-                        mixed = self.config.rounds > 1  # else the row may begin in the stage before
-                        share = 1 / steps if mixed else info["stories"] / stories
-                        last = self._fit(share * (now - window), deadline - now)
-                window, stories, steps = now, 0, 0
+                        last = self._fit(info["stories"] * (now - window) / stories, deadline - now)
+                window, stories = now, 0
                 late = deadline is not None and now > deadline
                 if self.world > 1:
                     flag = torch.tensor([late, now - saved > 60 * self.config.checkpoint_minutes], device=self.device)
@@ -397,40 +407,6 @@ def compiling(wanted: bool) -> Iterator[None]:
             yield
         finally:
             drops.tickets, drops.masked, routing.drop_in, painting.paint, painting.AT_ONCE["cuda"] = plain
-
-
-def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -> None:
-    """A run goes on with the settings it began with; how often it logs and how long it still goes on may change.
-
-    Args:
-        before: `TrainConfig.to_dict` of the checkpoint (the sizes of its model are checked by `restore`).
-        now: what is asked for.
-        step: steps done.
-
-    Raises:
-        ValueError: names the first setting that differs, and both values.
-    """
-    free = {"model", "stages", "rounds", "decay", "log_every", "checkpoint_minutes", "sample_every", "compile", "init"}
-    free |= {"guidance_from", "guidance_to"}  # are said of the weights alone
-    if not now.on_grid:  # and so are these, unless they say what is trained
-        free |= {"sampled_shift", "last_step", "sampled_steps"}
-    values = now.to_dict()
-    untold = {f.name: f.default for f in fields(TrainConfig) if f.default is not MISSING}  # by an older checkpoint
-    for key, value in (untold | before).items():
-        if key not in free and values.get(key) != value:
-            raise ValueError(f"the run began with {key} = {value!r}, not {values.get(key)!r}; start another elsewhere")
-    if step > 0 and max(before.get("rounds", 1), now.rounds) > 1:
-        if [asdict(Stage(steps=1)) | row for row in before["stages"]] != list(values["stages"]):
-            raise ValueError("the run goes through its stages in rounds, so none of them can change")
-        return
-    for row, stage in zip(before["stages"], values["stages"], strict=False):
-        if step <= 0:
-            return
-        begun = min(step, row["steps"])
-        was = asdict(Stage(steps=begun)) | row | {"steps": begun}  # an older checkpoint says nothing of newer settings
-        if was != {**stage, "steps": min(begun, stage["steps"])}:
-            raise ValueError(f"the run has gone through {begun} steps of the stage {row}, which can't become {stage}")
-        step -= row["steps"]
 
 
 def start_processes(device: str = "auto") -> torch.device:

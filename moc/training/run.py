@@ -63,14 +63,17 @@ def train(
         on_row: called with each log row and the total number of steps.
         device: "auto" takes CUDA where there is one; "cpu", "cuda" or "cuda:1" are taken at their word.
         minutes: stop (saving) after about this long, for machines with time limits.
-        fit: give the last stage as many steps as fit into `minutes`, the decay of the learning rate included.
+        fit: give the last stage as many steps, or the training as many rounds, as fit into `minutes`, the decay of the
+            learning rate included.
 
     Raises:
         InputError: bad config, nothing to resume, `out` holds a run and `resume` is off, or `fit` without `minutes`.
         MocError: the loss is no longer finite, the disk is full or can't be written, or another process writes `out`.
     """
     if fit and not minutes:
-        raise InputError("--fit needs --minutes: it makes the last stage as long as the time allows.")
+        raise InputError(
+            "--fit needs --minutes: it makes the last stage, or all rounds together, as long as the time allows."
+        )
     config = read_config(config_path, overrides)
     first = os.environ.get("RANK", "0") == "0"  # under torchrun the first process alone writes
     with locked(out) if first else nullcontext():
@@ -87,8 +90,8 @@ def _train(
         raise InputError(f"nothing to resume: {existing} does not exist.")
 
     from moc.run.device import resolve_device
-    from moc.training.checkpoint import load_state
-    from moc.training.loop import LOG_COLUMNS, Trainer, refuse_other_settings, start_processes
+    from moc.training.checkpoint import load_state, refuse_other_settings
+    from moc.training.loop import LOG_COLUMNS, Trainer, start_processes
 
     began = time.monotonic()
     where = start_processes(resolve_device(device))

@@ -12,10 +12,11 @@ import torch
 from training_cases import environment, process, write_config
 
 from moc.backbones.pocket.config import PocketConfig
+from moc.training.checkpoint import refuse_other_settings
 from moc.training.config import parse
 from moc.training.data import RoutedAttention, make_piece
 from moc.training.lessons import COVERED, ELSEWHERE, SHARPNESS, UNSEEN, Lessons, Readers, Shown, shown
-from moc.training.loop import Trainer, refuse_other_settings
+from moc.training.loop import Trainer
 from moc.world.render import render
 from moc.world.sampler import sample_stories
 from moc.world.schema import CHARACTER_ATTRIBUTES, HAT, MAX_CAST, MAX_CHARACTERS, PLACE_ATTRIBUTES

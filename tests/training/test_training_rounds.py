@@ -9,7 +9,7 @@ import pytest
 import torch
 from training_cases import TINY, log_of, write_config
 
-from moc.training import loop
+from moc.training import checkpoint, loop
 from moc.training.config import load, parse
 from moc.training.loop import Trainer
 from moc.training.run import train
@@ -46,39 +46,56 @@ def test_a_resumed_run_is_the_run_that_never_stopped(tmp_path: Path) -> None:
 
 def test_what_may_change_when_it_goes_on() -> None:
     before = parse(ROUNDS).to_dict()
-    loop.refuse_other_settings(before, parse({**ROUNDS, "rounds": 7, "decay": 9}), 4)
-    loop.refuse_other_settings(parse({**ROUNDS, "rounds": 1}).to_dict(), parse(ROUNDS), 4)
-    loop.refuse_other_settings(before, parse({**ROUNDS, "stages": STAGES[:1]}), 0)  # nothing is done yet
+    checkpoint.refuse_other_settings(before, parse({**ROUNDS, "rounds": 7, "decay": 9}), 4)
+    checkpoint.refuse_other_settings(parse({**ROUNDS, "rounds": 1}).to_dict(), parse(ROUNDS), 4)
+    checkpoint.refuse_other_settings(before, parse({**ROUNDS, "stages": STAGES[:1]}), 0)  # nothing is done yet
     longer = [STAGES[0], {**STAGES[1], "steps": 2}]
     for stages in (longer, STAGES[:1], STAGES[::-1]):
         with pytest.raises(ValueError, match="goes through its stages in rounds"):
-            loop.refuse_other_settings(before, parse({**ROUNDS, "stages": stages}), 4)
+            checkpoint.refuse_other_settings(before, parse({**ROUNDS, "stages": stages}), 4)
+    with pytest.raises(ValueError, match="gone through 7 steps, more than the 6 of 2 rounds"):
+        checkpoint.refuse_other_settings(before, parse({**ROUNDS, "rounds": 2}), 7)
     older = {key: value for key, value in parse(TINY).to_dict().items() if key != "rounds"}
-    loop.refuse_other_settings(older, parse(TINY), 4)
+    checkpoint.refuse_other_settings(older, parse(TINY), 4)
 
 
-def test_as_many_rounds_as_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Steps of the first stage take a second, of the second four: a round takes six; a hundred seconds are given."""
-    config = parse({**ROUNDS, "rounds": 10, "decay": 15, "log_every": 3, "checkpoint_minutes": 100})
+@pytest.mark.parametrize("log_every", [1, 2, 3, 4, 7, 20])
+@pytest.mark.parametrize("seconds", [(1.0, 4.0), (0.3, 3.0), (3.0, 0.3)])
+@pytest.mark.parametrize("steps", [(2, 1), (9, 3), (3, 9)])
+def test_as_many_rounds_as_fit(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    log_every: int,
+    seconds: tuple[float, float],
+    steps: tuple[int, int],
+) -> None:
+    """Rows of the log may lie in one stage alone, so rounds are timed, whatever `log_every` is."""
+    stages = [{**stage, "steps": count} for stage, count in zip(STAGES, steps, strict=True)]
+    config = parse({**ROUNDS, "rounds": 100, "decay": 50, "log_every": log_every, "stages": stages})
     trainer = Trainer(config, tmp_path, CPU)
-    now = 0.0
-    optimise = trainer.optimise
+    now, rates = 50.0, []
 
     def timed() -> dict[str, float]:
         nonlocal now
-        info = optimise()
-        now += 4.0 if info["stage"] else 1.0
-        return info
+        index, stage = trainer.config.stage_at(trainer.step)
+        rates.append(trainer.learning_rate(trainer.step))
+        compiling = 0.0 if index in trainer._begun else 20.0
+        trainer._begun.add(index)
+        trainer._latest = torch.zeros(6)
+        now += compiling + seconds[index]
+        trainer.step += 1
+        return {"stage": index, "lr": rates[-1], "stories": stage.stories}
 
     monkeypatch.setattr(trainer, "optimise", timed)
+    monkeypatch.setattr(trainer, "save", lambda: None)
     monkeypatch.setattr(loop.time, "monotonic", lambda: now)
-    assert trainer.train_to(config.steps, lambda row: None, deadline=100.0, fit=True)
-    # fitted after two rounds, at 12 seconds, into 98 % of the 88 that are left: 43 steps more at two seconds each
-    assert trainer.config.rounds == (6 + 43) // 3 == 16
-    assert trainer.step == trainer.config.steps == 48
-    assert trainer.config.decay == round(15 * 48 / 30)
-    assert trainer.config.stages == config.stages
-    assert now <= 100
+    assert trainer.train_to(config.steps, lambda row: None, deadline=650.0, fit=True), "the end comes first"
+    a_round = sum(count * each for count, each in zip(steps, seconds, strict=True))
+    assert 650 - 0.02 * 600 - 2 * a_round < now <= 650, "and what is left is no more than a round and the spare"
+    assert trainer.step == trainer.config.steps == trainer.config.rounds * sum(steps)
+    assert trainer.config.decay == pytest.approx(50 * trainer.config.steps / config.steps, abs=0.5)
+    assert rates[-1] < 0.15 * config.lr
+    assert [one.steps for one in trainer.config.stages] == list(steps)
 
 
 def test_a_round_that_has_begun_is_gone_through(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 from training_cases import TINY
 
-from moc.training import loop
+from moc.training import checkpoint, loop
 from moc.training.config import Stage, parse
 from moc.training.loop import Trainer
 
@@ -77,18 +77,18 @@ def test_a_checkpoint_of_before_a_setting_was_there_goes_on() -> None:
     config = parse(TINY)
     known = config.to_dict()
     known["stages"] = [{k: v for k, v in asdict(stage).items() if k != "drop_off_max"} for stage in config.stages]
-    loop.refuse_other_settings(known, config, 2)
+    checkpoint.refuse_other_settings(known, config, 2)
     stages = [{**TINY["stages"][0], "drop_off_max": 0.0}, TINY["stages"][1]]  # type: ignore[index]
     with pytest.raises(ValueError, match="can't become"):
-        loop.refuse_other_settings(known, parse({**TINY, "stages": stages}), 2)
+        checkpoint.refuse_other_settings(known, parse({**TINY, "stages": stages}), 2)
 
 
 def test_what_a_grid_is_made_of_may_change_only_where_none_is_trained() -> None:
     sampled = {"sampled_shift": 10.0, "last_step": 0.2, "sampled_steps": 7}
     for on_grid, changes in ((0.0, sampled), (0.5, {"guidance_to": 0.9})):
         before = parse({**TINY, "on_grid": on_grid})
-        loop.refuse_other_settings(before.to_dict(), parse({**TINY, "on_grid": on_grid, **changes}), 1)
+        checkpoint.refuse_other_settings(before.to_dict(), parse({**TINY, "on_grid": on_grid, **changes}), 1)
     before = parse({**TINY, "on_grid": 0.5})
     for name, value in sampled.items():
         with pytest.raises(ValueError, match=f"began with {name}"):
-            loop.refuse_other_settings(before.to_dict(), parse({**TINY, "on_grid": 0.5, name: value}), 1)
+            checkpoint.refuse_other_settings(before.to_dict(), parse({**TINY, "on_grid": 0.5, name: value}), 1)
