@@ -92,7 +92,7 @@ def refuse_other_settings(before: dict[str, Any], now: TrainConfig, step: int) -
             raise ValueError(f"the run began with {key} = {value!r}, not {values.get(key)!r}; start another elsewhere")
     if step > 0 and max(before.get("rounds", 1), now.rounds) > 1:
         if now.steps < step:
-            raise ValueError(f"the run has gone through {step} steps, more than the {now.steps} of {now.rounds} rounds")
+            raise ValueError(f"the run has gone through {step} steps, more than the {now.steps} that are asked for")
         if [asdict(Stage(steps=1)) | row for row in before["stages"]] != list(values["stages"]):
             raise ValueError("the run goes through its stages in rounds, so none of them can change")
         return
