@@ -40,6 +40,7 @@ def apart(
     *,
     any_attention: bool = False,
     any_sampling: bool = False,
+    any_length: bool = False,
     first: int = 0,
 ) -> list[list[str]]:
     """Rows of a table, the heading first: recall in `one`, and what it has more than `other`, with 95 % intervals.
@@ -49,6 +50,7 @@ def apart(
             both folders have when there are none.
         any_attention: whether a case may have been measured under two settings of attention.
         any_sampling: or in two numbers of steps, with two scales of guidance.
+        any_length: or with shots of two lengths; stories and truths are the same.
         first: the first story that counts.
 
     Raises:
@@ -59,6 +61,7 @@ def apart(
 
     rows = [["case", "people", "apart", "places", "apart", "named right", "apart", "never combined", "apart"]]
     free = [*(["config"] if any_attention else []), *(OF_SAMPLING if any_sampling else [])]
+    free += ["latent_frames"] if any_length else []
     same = [key for key in SAME if key not in free]
     for case in cases or [*CASES, *OF_BEFORE]:
         name, _, there = case.partition(":")
@@ -124,11 +127,12 @@ def main(given: Sequence[str] | None = None) -> None:
     asked.add_argument("--from-story", type=int, default=0, metavar="N", help="the first story that counts, from 0")
     asked.add_argument("--any-attention", action="store_true", help="a case may have other settings of attention")
     asked.add_argument("--any-sampling", action="store_true", help="a case may have other steps and guidance")
+    asked.add_argument("--any-length", action="store_true", help="a case may have shots of another length")
     args = asked.parse_args(given)
     try:
         cases = [case for case in args.cases.split(",") if case]
         rows = apart(args.one, args.other, cases, any_attention=args.any_attention,
-                     any_sampling=args.any_sampling, first=args.from_story)  # fmt: skip
+                     any_sampling=args.any_sampling, any_length=args.any_length, first=args.from_story)  # fmt: skip
         print(markdown(rows))
     except ValueError as error:
         sys.exit(f"error: {error}")

@@ -273,7 +273,8 @@ class Trainer:
             on_sample: called every `sample_every` steps on the first process.
             deadline: `time.monotonic()` value after which the run saves and returns.
             fit: from the second log row of the last stage on, or its end, stop after as many steps as fit before
-                `deadline` and not at `last`; with rounds, after as many of them, from the third or so on.
+                `deadline` and not at `last`; with rounds, after as many of them, once some
+                have been timed.
 
         Returns:
             True when `last` was reached, False when the deadline came first.

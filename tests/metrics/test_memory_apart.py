@@ -51,6 +51,24 @@ def test_the_table_of_long_shots_alone_in_the_docs(script: ModuleType, capsys: p
     assert table in page
 
 
+def test_short_shots_beside_longer_ones_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(RESULTS / "memory-0.5-six-steps")] * 2
+    cases = ["--cases", "seconds2:seconds4,seconds1:seconds2"]
+    script.main([*folders, "--any-length", *cases])
+    four, two = capsys.readouterr().out.splitlines()[2:4]
+    page = " ".join((RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8").split())
+    for row, known in (
+        (four, ("7.2 points (-12.5 to -2.7)", "8.0 (-13.1 to -3.5)", "3.3 (-4.8 to -1.8)")),
+        (two, ("17.0 (-22.8 to -10.7)", "8.8 (-11.1 to -6.5)")),
+    ):
+        for told in known:
+            assert "-" + told.replace(" points", "") in row.replace(" points", "")
+            assert told in page
+    assert "-3.2 points (-9.8 to +3.2)" in two, "places can't be told apart"
+    with pytest.raises(SystemExit, match="was measured in two ways"):
+        script.main([*folders, *cases])
+
+
 BEGUN, LATE = "pocket-0.6-begun", "7_10_0.99_0.5_0.25"
 
 
