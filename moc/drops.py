@@ -87,8 +87,8 @@ def tickets(chosen: Tensor, draw: Draw, p_max: float) -> tuple[Tensor, Tensor]:
 
 
 def masked(chosen: Tensor, words: Tensor, dropped: Tensor) -> Tensor:
-    """`chosen` [B, H, R, W] with -1 in place of the `dropped` [B, H, R] lowest `words` [B, H, R, W] of each query; equal
-    words fall back on the slot.
+    """`chosen` [B, H, R, W] with -1 in place of the `dropped` [B, H, R] lowest `words` [B, H, R, W] of each query;
+    equal words fall back on the slot.
 
     A compiler that sees this and `tickets` at once hashes every word again for each other one of its query, so
     training compiles the two apart.
