@@ -1,9 +1,10 @@
 """Both parts through dense kernels, on CUDA in bfloat16 and float16.
 
 Mandatory part: heads stay together, each (batch row, group) is a sequence: a plain batch where groups are equal, else
-ragged sequences. Without text, queries and keys are views of the stream; with text, each group's keys are gathered, text
-included, so that the text costs no partial result of its own, and the text's own rows go apart. Routed part: heads fold into the batch,
-each (batch row, head, chunk) is a sequence of gathered queries against keys that already lie side by side.
+ragged sequences. Without text, queries and keys are views of the stream; with text, each group's keys are gathered,
+text included, so that the text costs no partial result of its own, and the text's own rows go apart. Routed part: heads
+fold into the batch, each (batch row, head, chunk) is a sequence of gathered queries against keys that already lie side
+by side.
 Partial results and gradients leave the kernel in the inputs' dtype and are summed in float32 by the callers.
 """
 
