@@ -1,10 +1,9 @@
 """Both parts through dense kernels, on CUDA in bfloat16 and float16.
 
-Mandatory part: heads stay together, each (batch row, group) is a sequence: a plain batch where groups are equal, else
-ragged sequences. Without text, queries and keys are views of the stream; with text, each group's keys are gathered,
-text included, so that the text costs no partial result of its own, and the text's own rows go apart. Routed part: heads
-fold into the batch, each (batch row, head, chunk) is a sequence of gathered queries against keys that already lie side
-by side.
+Mandatory part: heads stay together, each (batch row, group) is a sequence. Without text, queries and keys are views of
+the stream: a plain batch where groups are equal, else ragged sequences; with text, each group's keys are gathered, text
+included, so that the text costs no partial result of its own. Routed part: heads fold into the batch,
+each (batch row, head, chunk) is a sequence of gathered queries against keys that already lie side by side.
 Partial results and gradients leave the kernel in the inputs' dtype and are summed in float32 by the callers.
 """
 
@@ -31,13 +30,14 @@ def mandatory_forward(
     q_BHQD: Tensor, k_BHLD: Tensor, v_BHLD: Tensor, links: Mandatory, scale: float
 ) -> tuple[Tensor, Tensor]:
     """[B, H, Lq, D] outputs in the inputs' dtype and [B, H, Lq] float32 LSE of the mandatory part."""
-    if slabs := _slabs_of(q_BHQD, links):
-        parts = [_one_slab(q_BHQD[:, :, rows], k_BHLD, v_BHLD, slab, scale) for rows, slab in slabs]
+    if links.slabs:
+        parts = [_one_slab(q_BHQD[:, :, rows], k_BHLD, v_BHLD, slab, scale) for rows, slab in links.slabs]
         return _joined([out for out, _ in parts], 2), _joined([lse for _, lse in parts], 2)
     batch, heads, rows, _ = q_BHQD.shape
-    kernel = _batch_kernel(q_BHQD, links)
+    kernel = own_kernel(q_BHQD, equal=True, run=rows // len(links.groups)) if links.equal else "fa2"
     if kernel != "fa2":
-        runs = [_runs(x, links) for x in (q_BHQD, _gathered(k_BHLD, links), _gathered(v_BHLD, links))]
+        keys = slice(*links.key_run) if links.key_run else slice(None)
+        runs = [_runs(x, links) for x in (q_BHQD, k_BHLD[:, :, keys], v_BHLD[:, :, keys])]
         out, lse = dense.KERNELS[kernel].forward(runs[0], runs[1], runs[2], scale)
         return _stream(out, batch), _stream(lse, batch)
     outs, lses = [], []
@@ -63,27 +63,25 @@ def mandatory_backward(
     dv_BHLD: Tensor,
 ) -> Tensor:
     """Adds key and value gradients to the float32 tensors given, returns [B, H, Lq, D] query gradients."""
-    asked = {
-        "backward": True,
-        "lse": dlse_BHQ is not None,
-        "deterministic": torch.are_deterministic_algorithms_enabled(),
-    }
-    if slabs := _slabs_of(q_BHQD, links, **asked):
+    if links.slabs:
         dqs = []
-        for at, slab in slabs:
+        for at, slab in links.slabs:
             q, dout, out, lse = (x[:, :, at] for x in (q_BHQD, dout_BHQD, out_BHQD, lse_BHQ))
             dlse = None if dlse_BHQ is None else dlse_BHQ[:, :, at]
             dqs.append(_one_slab_backward(q, dout, out, lse, dlse, k_BHLD, v_BHLD, slab, scale, dk_BHLD, dv_BHLD))
         return _joined(dqs, 2)
     batch, heads, rows, _ = q_BHQD.shape
-    kernel = _batch_kernel(q_BHQD, links, **asked)
+    kernel = _backward_kernel(q_BHQD, links, dlse_BHQ is not None)
     if kernel != "fa2":
+        keys = slice(*links.key_run) if links.key_run else slice(None)
         dout, q, out, lse = (_runs(x, links) for x in (dout_BHQD, q_BHQD, out_BHQD, lse_BHQ))
-        k, v = (_runs(_gathered(x, links), links) for x in (k_BHLD, v_BHLD))
+        k, v = (_runs(x[:, :, keys], links) for x in (k_BHLD, v_BHLD))
         dlse = None if dlse_BHQ is None else _runs(dlse_BHQ, links)
-        dq, dk, dv = dense.KERNELS[kernel].backward(dout, q, k, v, out, lse, dlse, scale, asked["deterministic"])
-        for total, packed in ((dk_BHLD, dk), (dv_BHLD, dv)):
-            _add_packed(total, _stream(packed, batch), links)
+        dq, dk, dv = dense.KERNELS[kernel].backward(
+            dout, q, k, v, out, lse, dlse, scale, torch.are_deterministic_algorithms_enabled()
+        )
+        dk_BHLD[:, :, keys] += _stream(dk, batch)
+        dv_BHLD[:, :, keys] += _stream(dv, batch)
         return _stream(dq, batch)
     dqs = []
     for part, packing in _batches(batch, links):
@@ -95,16 +93,16 @@ def mandatory_backward(
         dqs.append(dq.reshape(-1, rows, heads, dq.shape[-1]))
         for total, packed in ((dk_BHLD, dk), (dv_BHLD, dv)):
             packed = packed.reshape(len(dqs[-1]), -1, heads, packed.shape[-1]).transpose(1, 2)
-            _add_packed(total[part], packed, links)
+            if links.key_run:
+                total[part][:, :, slice(*links.key_run)] += packed
+            else:
+                _bring_home(total[part], packed, links)
     return _joined(dqs).transpose(1, 2)
 
 
-def _add_packed(total_BHLD: Tensor, packed_BHPD: Tensor, links: Mandatory) -> None:
+def _bring_home(total_BHLD: Tensor, packed_BHPD: Tensor, links: Mandatory) -> None:
     """Adds the gradients of packed keys to the rows that they are copies of. Where few tables say which those are,
     every row is written once, in order: less to move than `index_add_`, and no atomics."""
-    if links.key_run:
-        total_BHLD[:, :, slice(*links.key_run)] += packed_BHPD
-        return
     if links.homes is None:
         total_BHLD.index_add_(2, links.key_index, packed_BHPD.to(total_BHLD.dtype))
         return
@@ -144,25 +142,12 @@ def _one_slab_backward(
     return dq
 
 
-def _slabs_of(q: Tensor, links: Mandatory, **asked: bool) -> tuple[tuple[slice, Mandatory], ...]:
-    """The parts that run one after another; shots apart from the text before them only where that gives them another
-    kernel than ragged sequences have."""
-    if links.even_parts and _batch_kernel(q, links.even_parts[1][1], **asked) != "fa2":
-        return links.even_parts
-    return links.slabs
-
-
-def _batch_kernel(q: Tensor, links: Mandatory, **asked: bool) -> str:
-    """The kernel that takes all groups as one batch, "fa2" for ragged sequences. One group whose keys must be gathered
-    is one sequence either way."""
-    if not (links.equal or (links.even and len(links.groups) > 1)):
+def _backward_kernel(q: Tensor, links: Mandatory, lse: bool) -> str:
+    if not links.equal:
         return "fa2"
-    return own_kernel(q, equal=True, run=links.longest_run, **asked)
-
-
-def _gathered(x_BHLD: Tensor, links: Mandatory) -> Tensor:
-    """[B, H, P, D] packed keys of the groups; a view where they are one run."""
-    return x_BHLD[:, :, slice(*links.key_run)] if links.key_run else x_BHLD.index_select(2, links.key_index)
+    stable = torch.are_deterministic_algorithms_enabled()
+    run = q.shape[2] // len(links.groups)
+    return own_kernel(q, equal=True, run=run, backward=True, deterministic=stable, lse=lse)
 
 
 def _runs(x: Tensor, links: Mandatory) -> Tensor:

@@ -44,11 +44,6 @@ class Group:
         """Keys of the group."""
         return sum(b - a for a, b in self.keys)
 
-    @property
-    def size(self) -> tuple[int, int]:
-        """Queries and keys of the group."""
-        return self.q_stop - self.q_start, self.num_keys
-
 
 @dataclass(frozen=True)
 class Home:
@@ -145,27 +140,10 @@ class Mandatory:
         return (ends[0][0], ends[-1][1]) if all(a[1] == b[0] for a, b in pairwise(ends)) else None
 
     @cached_property
-    def even(self) -> bool:
-        """Whether all groups have as many queries and as many keys."""
-        return len({group.size for group in self.groups}) == 1
-
-    @cached_property
     def equal(self) -> bool:
         """Whether all groups have as many queries and as many keys, and the keys need no gathering."""
-        return self.even and self.key_run is not None
-
-    @cached_property
-    def even_parts(self) -> tuple[tuple[slice, Mandatory], ...]:
-        """The text before the shots and the shots apart, as `slabs`, where the shots are several groups of one size
-        whose keys must be gathered: these then go as one batch. Empty elsewhere."""
-        first, rest = self.groups[:1], self.groups[1:]
-        if self.room is not None or self.key_run or self.even or len(rest) < 2 or len({g.size for g in rest}) > 1:
-            return ()
-        start, edge, stop = first[0].q_start, rest[0].q_start, rest[-1].q_stop
-        return (
-            (slice(0, edge - start), Mandatory(first, self.device)),
-            (slice(edge - start, stop - start), Mandatory(rest, self.device)),
-        )
+        sizes = {(group.q_stop - group.q_start, group.num_keys) for group in self.groups}
+        return self.key_run is not None and len(sizes) == 1
 
     @property
     def longest_run(self) -> int:

@@ -6,7 +6,7 @@ its numbers are off. Probes launch work and wait for it, so none is made while a
 
 Which kernel takes the own part of MoC attention:
 
-    equal runs of queries and keys (with text: two or more of them)     FA4, cuDNN, FA2
+    equal runs of queries and keys without text between (no copies)     FA4, cuDNN, FA2
     anything else, by ragged sequences                                  FA4, FA2
     deterministic backward passes                                       FA4, FA2, each by its own switch
 

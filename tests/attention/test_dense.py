@@ -227,47 +227,6 @@ def test_equal_shots_go_as_one_batch(batch: int, inside: bool, intra: Any, q_ran
         torch.testing.assert_close(a, b)
 
 
-# rows of a stream with 3 tokens of text and three shots of 53, and what runs: sequences by themselves, equal batches
-TEXT_CASES = {
-    "all": ((0, 162), 0, 2),
-    "shots": ((3, 162), 0, 1),
-    "text and a shot": ((0, 56), 2, 0),
-    "torn shots": ((20, 160), 3, 0),
-    "one shot": ((56, 109), 1, 0),
-}
-
-
-@pytest.mark.parametrize("batch", [1, 3])
-@pytest.mark.parametrize("case", TEXT_CASES)
-@pytest.mark.parametrize("text_links", ["all", "own"])
-def test_equal_shots_with_text_go_as_one_batch(
-    package: StandIn, monkeypatch: pytest.MonkeyPatch, batch: int, case: str, text_links: Any
-) -> None:
-    """Text that every shot sees is gathered with each; the text's own rows, and shots of which a part is asked for, go
-    as sequences of a ragged call."""
-    (start, stop), sequences, batches = TEXT_CASES[case]
-    shots = [Shot(text=5, frames=4, tokens_per_frame=12)] * 3
-    layout = TokenLayout.from_shots(global_text=3, shots=shots, chunk_tokens=16)
-    config = MoCConfig(chunk_tokens=16, top_k=2, text_links=text_links)
-    links = mandatory(layout, config, (start, stop), torch.device("cpu"))
-    monkeypatch.setattr(varlen, "supported", lambda q: True)
-    for module in (flash, varlen):
-        monkeypatch.setattr(module, "own_kernel", lambda *_, **__: "fa4")
-    q, k, v = (x.detach() for x in qkv(layout, batch=batch, dtype=torch.float64))
-    q = q[:, :, start:stop]
-    scale = q.shape[-1] ** -0.5
-    expected = runs.forward(q, k, v, links, start, scale)
-    got = flash.mandatory_forward(q, k, v, links, scale)
-    assert package.calls == batch * sequences + batches
-    dout = torch.randn(q.shape, dtype=q.dtype, generator=torch.Generator().manual_seed(1))
-    dlse, out, lse = dout[..., 0], expected[0], expected[1] + 0.5
-    sums = [[torch.ones_like(x) for x in (k, v)] for _ in range(2)]
-    dq = flash.mandatory_backward(q, k, v, dout, out, lse, dlse, links, scale, *sums[0])
-    expected_dq = runs.backward(q, k, v, dout, lse, (dout * out).sum(-1) - dlse, links, start, scale, *sums[1])
-    for a, b in zip((*got, dq, *sums[0]), (*expected, expected_dq, *sums[1]), strict=True):
-        torch.testing.assert_close(a, b.to(a.dtype), rtol=1e-5, atol=1e-5)
-
-
 def test_what_is_not_equal() -> None:
     where = torch.device("cpu")
     whole = (0, equal_layout().length)

@@ -221,7 +221,7 @@ def test_copies_of_a_key_are_told_by_row() -> None:
     for total in (own, scattered):
         grads = torch.randn(2, 3, len(total.key_index), 4, dtype=torch.float64)
         home = torch.zeros(2, 3, layout.length, 4, dtype=torch.float64)
-        flash._add_packed(home, grads, total)
+        flash._bring_home(home, grads, total)
         torch.testing.assert_close(home, torch.zeros_like(home).index_add_(2, total.key_index, grads))
     nothing = Mandatory((), cpu)
     assert nothing.homes == ()
