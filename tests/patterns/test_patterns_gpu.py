@@ -92,6 +92,6 @@ def test_a_few_steps_of_training(name: str, tmp_path: Path) -> None:
             trainer.optimise()
     loss, error, *lessons, norm = trainer._latest.tolist()
     assert all(x == x and x > 0 for x in (loss, error, norm))
-    assert lessons == [0, 0], "nobody asked for lessons"
+    assert not any(lessons), "nobody asked for lessons"
     trainer.save()
     assert (tmp_path / "weights.safetensors").exists()
