@@ -1,17 +1,19 @@
-"""Weights between those of a model and those of one that was trained further from it.
+"""Means of weights: of a model and of what was trained further from it.
 
-    python benchmarks/mix_weights.py pocket.safetensors longer.safetensors OUT.safetensors --share 0.7
+    python benchmarks/mix_weights.py OUT.safetensors pocket.safetensors=0.3 longer.safetensors=0.7
 
 What training on one sort of stories won, and what it lost of others, can both be had in part: along the line between
-the two, what either knows fades slowly (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022). Sizes and
-sampling are those of the second file, so are the parameters that the first has not (a skip, which begins closed and so
-counts as zero there). The card tells both files.
+two such models, what either knows fades slowly (Wortsman et al., Robust fine-tuning of zero-shot models, CVPR 2022; of
+several, Model soups, ICML 2022). Sizes and sampling are those of the last file; parameters that another has not (a
+skip, which begins closed) count as zero there. The card is that of the last file and tells all files and shares.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -23,39 +25,48 @@ from moc.backbones.pocket.weights import fingerprint, read_config, read_metadata
 from moc.training import checkpoint
 
 
-def mix(first: Path, second: Path, share: float) -> tuple[dict[str, Tensor], PocketConfig, dict[str, object]]:
-    """Float32 weights (1 - share) first + share second, their sizes and their card.
+def mix(files: Mapping[Path, float]) -> tuple[dict[str, Tensor], PocketConfig, dict[str, object]]:
+    """Float32 weights, each file's times its share; the sizes and the card of the last.
 
     Raises:
         InputError: a file is no weights of the pocket model.
-        ValueError: the models differ in size, or the share is not from 0 to 1.
+        ValueError: the models differ in size, or the shares are not positive or don't sum to one.
     """
     from safetensors.torch import load_file
 
-    if not 0 <= share <= 1:
-        raise ValueError(f"share must be from 0 to 1, got {share}")
-    old, new = read_config(first), read_config(second)
-    sampled = {name: getattr(new, name) for name in OF_SAMPLING}
-    if replace(old, **sampled, skip=old.skip or new.skip) != new:
-        raise ValueError(f"{first} and {second} hold models of different sizes")
-    a, b = load_file(first), load_file(second)
-    weights = {name: torch.lerp(a[name].float() if name in a else torch.zeros(x.shape), x.float(), share)
-               for name, x in b.items()}  # fmt: skip
-    card = json.loads(read_metadata(second)["card"])
-    card["mixed"] = [{"sha256": fingerprint(path), "share": round(part, 6)}
-                     for path, part in ((first, 1 - share), (second, share))]  # fmt: skip
-    return weights, new, card
+    if not all(share > 0 for share in files.values()) or not math.isclose(sum(files.values()), 1, abs_tol=1e-6):
+        raise ValueError(f"shares must be positive and sum to 1, got {', '.join(map(str, files.values()))}")
+    last = next(reversed(files))
+    size = read_config(last)
+    sampled = {name: getattr(size, name) for name in OF_SAMPLING}
+    weights = {name: torch.zeros(x.shape) for name, x in load_file(last).items()}
+    for path, share in files.items():
+        own = read_config(path)
+        if replace(own, **sampled, skip=own.skip or size.skip) != size:
+            raise ValueError(f"{path} and {last} hold models of different sizes")
+        for name, value in load_file(path).items():
+            weights[name] += share * value.float()
+    card = json.loads(read_metadata(last)["card"])
+    card["mixed"] = [{"sha256": fingerprint(path), "share": share} for path, share in files.items()]
+    return weights, size, card
+
+
+def part(text: str) -> tuple[Path, float]:
+    """A file and its share, from FILE=SHARE."""
+    path, _, share = text.rpartition("=")
+    try:
+        return Path(path), float(share)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no FILE=SHARE") from None
 
 
 def main() -> None:
     """As above."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("first", type=Path)
-    parser.add_argument("second", type=Path)
     parser.add_argument("out", type=Path)
-    parser.add_argument("--share", type=float, default=0.5, help="of the second")
+    parser.add_argument("files", type=part, nargs="+", metavar="FILE=SHARE")
     args = parser.parse_args()
-    weights, size, card = mix(args.first, args.second, args.share)
+    weights, size, card = mix(dict(args.files))
     checkpoint.save_weights(args.out, weights, size.to_dict(), card)
     print(f"{args.out}: sha256 {fingerprint(args.out)}")
 

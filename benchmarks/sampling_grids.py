@@ -72,7 +72,7 @@ def measure(way: Way, model: PocketDiT, reader: Reader, args: argparse.Namespace
     model.config = way.told_to(own)
     experiment = Experiment(
         table=TABLES[0], stories=args.stories, shots=args.shots, latent_frames=args.latent_frames,
-        config=args.config, steps=way.steps, guidance=args.guidance, motion=True,
+        config=args.config, steps=way.steps, guidance=args.guidance, motion=True, seed=args.seed,
     )  # fmt: skip
     try:
         result = run(experiment, model, reader, device=args.device, on_shot=Progress())
@@ -125,6 +125,7 @@ def main() -> None:
     asked.add_argument("out", type=Path)
     asked.add_argument("--ways", type=ways, required=True)
     asked.add_argument("--stories", type=int, default=128)
+    asked.add_argument("--seed", type=int, default=2024, help="of stories and noise (default: that of the tables)")
     asked.add_argument("--shots", type=int, default=8)
     asked.add_argument("--latent-frames", type=int, default=16)
     asked.add_argument("--weights", type=Path, default=SHIPPED)

@@ -47,7 +47,7 @@ def test_weights_lie_between_and_the_card_says_of_whom(
 ) -> None:
     a, b = weights(tmp_path / "a", 1), weights(tmp_path / "b", 2, skip=True, last_step=0.25)
     out = tmp_path / "out"
-    run(tool, monkeypatch, a, b, out, "--share", "0.75")
+    run(tool, monkeypatch, out, f"{a}=0.25", f"{b}=0.75")
     assert fingerprint(out) in capsys.readouterr().out
     old, new, mixed = load_file(a), load_file(b), load_file(out)
     assert mixed.keys() == new.keys() > old.keys()
@@ -62,20 +62,30 @@ def test_weights_lie_between_and_the_card_says_of_whom(
     assert card["mixed"] == [{"sha256": fingerprint(a), "share": 0.25}, {"sha256": fingerprint(b), "share": 0.75}]
 
 
-@pytest.mark.parametrize("share", [0, 1])
-def test_the_ends_are_the_files(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, share: int) -> None:
-    files = [weights(tmp_path / "a", 1), weights(tmp_path / "b", 2)]
-    run(tool, monkeypatch, *files, tmp_path / "out", "--share", share)
-    mixed = load_file(tmp_path / "out")
-    assert all(value.equal(mixed[name]) for name, value in load_file(files[share]).items())
+def test_several_files(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    files = [weights(tmp_path / name, seed) for seed, name in enumerate("abc")]
+    run(
+        tool,
+        monkeypatch,
+        tmp_path / "out",
+        *(f"{x}={share}" for x, share in zip(files, (0.5, 0.25, 0.25), strict=True)),
+    )
+    a, b, c, mixed = (load_file(path) for path in (*files, tmp_path / "out"))
+    for name, value in mixed.items():
+        torch.testing.assert_close(value.double(), a[name] / 2 + (b[name].double() + c[name]) / 4, rtol=0.01, atol=1e-4)
+    run(tool, monkeypatch, tmp_path / "one", f"{files[1]}=1")
+    assert all(value.equal(b[name]) for name, value in load_file(tmp_path / "one").items())
 
 
-def test_what_can_not_be_mixed(tool: Any, tmp_path: Path) -> None:
+def test_what_can_not_be_mixed(tool: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     a, b = weights(tmp_path / "a", 1), weights(tmp_path / "b", 2, mlp=48)
     with pytest.raises(ValueError, match="different sizes"):
-        tool.mix(a, b, 0.5)
-    with pytest.raises(ValueError, match=r"share must be from 0 to 1, got 1\.5"):
-        tool.mix(a, a, 1.5)
+        tool.mix({a: 0.5, b: 0.5})
+    for shares in ((0.5, 0.6), (-0.5, 1.5)):
+        with pytest.raises(ValueError, match="shares must be positive and sum to 1"):
+            tool.mix(dict(zip((a, b), shares, strict=True)))
     (tmp_path / "no").write_text("nothing")
     with pytest.raises(InputError, match="no"):
-        tool.mix(tmp_path / "no", a, 0.5)
+        tool.mix({tmp_path / "no": 0.5, a: 0.5})
+    with pytest.raises(SystemExit):
+        run(tool, monkeypatch, tmp_path / "out", str(a))
