@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-REVISION = 4
+REVISION = 5
 """Counts changes after which the same story, seed and weights give other videos: runs of before are drawn anew."""
 
 

@@ -24,7 +24,7 @@ from moc.world.schema import COLUMNS, FACT_ID
 if TYPE_CHECKING:
     from moc.storyboard import Shot, Storyboard
 
-STEPS = 6
+STEPS = 7
 WEIGHT_BYTES = 16 * 2**20
 
 Tokens = list[tuple[int, ...]]
