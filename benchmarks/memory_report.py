@@ -1,6 +1,6 @@
 """Writes the tables and plots of docs/memory.md from what `memory_runs.py` measured.
 
-    python benchmarks/memory_report.py benchmarks/results/memory-0.5-six-steps
+    python benchmarks/memory_report.py benchmarks/results/memory-0.6
 
 The folder `patterns` within it, where there is one, is what `compare_memory.py --out` left. A table whose
 case was not measured says so. Text outside the markers stays as it is.

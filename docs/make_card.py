@@ -54,6 +54,9 @@ def facts(weights: Path = SHIPPED) -> str:
         size, config, steps = PocketConfig(**recipe.model), asdict(recipe), recipe.steps
         source = "not shipped yet; this is the recipe"
     began = f", from the weights `{config['init']}`" if config.get("init") else ""
+    shares = card.get("mixed", ()) if weights.is_file() else ()
+    mixed = " and ".join(f"{part['share']:g} of `{part['sha256'][:16]}`" for part in shares)
+    rounds = f", {config['rounds']} times asked for" if config.get("rounds", 1) > 1 else ""
     lines = [
         "| | |",
         "|---|---|",
@@ -68,8 +71,9 @@ def facts(weights: Path = SHIPPED) -> str:
         f"{f'from t = {size.guidance_from:g} ' if size.guidance_from else ''}up to t = {size.guidance_to:g}"
         f"{f', the last at t = {size.last_step:g}' if size.last_step else ''} |",
         f"| optimiser steps | {steps:,}{began} |",
+        *([f"| a mean of | {mixed} |"] if mixed else []),
         "",
-        "Stages, in order:",
+        f"Stages, in order{rounds}:",
         "",
         f"| {' | '.join(f'`{name}`' for name in _STAGE)} |",
         f"|{'---|' * len(_STAGE)}",
