@@ -51,6 +51,39 @@ def test_the_table_of_long_shots_alone_in_the_docs(script: ModuleType, capsys: p
     assert table in page
 
 
+def test_the_table_of_the_weights_that_ship_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    folders = [str(RESULTS / name) for name in ("memory-0.6", "memory-0.5-six-steps")]
+    page = (RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8")
+    script.main(
+        [*folders, "--any-sampling", "--cases", "planted,k40,free,k20_random,no_routes,k1,k2,k5,shots24,shots64"]
+    )
+    table = capsys.readouterr().out.strip()
+    assert len(table.splitlines()) == 2 + 10
+    assert table in page
+
+
+def test_lengths_of_shots_of_the_weights_that_ship_in_the_docs(
+    script: ModuleType, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders = [str(RESULTS / "memory-0.6")] * 2
+    script.main([*folders, "--any-length", "--cases", "seconds1:seconds2,seconds2:planted"])
+    one, two = capsys.readouterr().out.splitlines()[2:4]
+    page = " ".join((RESULTS.parents[1] / "docs" / "memory.md").read_text(encoding="utf-8").split())
+    for row, known in (
+        (two, ("-0.2 points, -2.3 to +1.7", "+5.7, +3.1 to +8.2", "-0.7, -1.4 to -0.0")),
+        (one, ("-3.1, -5.1 to -1.1", "-2.3, -4.3 to -0.4", "-2.8, -3.5 to -2.1")),
+    ):
+        for told in known:
+            assert told.replace(" points", "") in row.replace(" points (", ", ")
+    for said in (
+        "(-0.2 points, -2.3 to +1.7) and places better (+5.7, +3.1 to +8.2)",
+        "0.7 points less is right (-1.4 to -0.0)",
+        "lose 3.1 points of people (-5.1 to -1.1), 2.3 of places (-4.3 to -0.4)",
+        "and 2.8 of what is named (-3.5 to -2.1)",
+    ):
+        assert said in page
+
+
 def test_short_shots_beside_longer_ones_in_the_docs(script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
     folders = [str(RESULTS / "memory-0.5-six-steps")] * 2
     cases = ["--cases", "seconds2:seconds4,seconds1:seconds2"]
@@ -70,6 +103,7 @@ def test_short_shots_beside_longer_ones_in_the_docs(script: ModuleType, capsys: 
 
 
 BEGUN, LATE = "pocket-0.6-begun", "7_10_0.99_0.5_0.25"
+MIXED, SHORT, EARLY = "pocket-0.6/candidates", "pocket-0.6/short_training", "7_10_0.99_0.5_0.4"
 
 
 @pytest.mark.parametrize(
@@ -133,9 +167,89 @@ BEGUN, LATE = "pocket-0.6-begun", "7_10_0.99_0.5_0.25"
             ("-5.4 points (-7.6 to -3.3)", "+4.3 points (+1.4 to +7.4)"),
             ("5.4 points of people (-7.6 to -3.3) and bring 4.3 of places",),
         ),
+        (
+            (f"{MIXED}/c6", f"{MIXED}/c1"),
+            EARLY,
+            ("83.0%", "+1.7 points (-0.6 to +3.8)", "78.5%", "+4.1 points (+1.2 to +7.0)", "93.0%", "83.8%"),
+            (
+                "**83.0%** | 78.5% | 93.0% | 83.8%",
+                "(+4.1 points, +1.2 to +7.0, beside `a` alone)",
+                "(+1.7, -0.6 to +3.8)",
+            ),
+        ),
+        (
+            (f"{MIXED}/c5", f"{MIXED}/c3"),
+            EARLY,
+            ("82.4%", "78.9%", "93.0%", "83.4%"),
+            ("82.4% | 78.9% | 93.0% | 83.4%",),
+        ),
+        (
+            (f"{MIXED}/c3", f"{MIXED}/c6"),
+            EARLY,
+            ("82.4%", "78.2%", "93.1%", "84.1%"),
+            ("82.4% | 78.2% | 93.1% | 84.1%",),
+        ),
+        (
+            (f"{MIXED}/c1", f"{MIXED}/c2"),
+            EARLY,
+            ("81.3%", "74.4%", "93.0%", "85.2%"),
+            ("81.3% | 74.4% | 93.0% | 85.2%",),
+        ),
+        (
+            (f"{SHORT}/short", f"{SHORT}/short"),
+            f"{EARLY}:6_10_0.99",
+            (
+                "84.5%",
+                "+2.2 points (+0.2 to +4.0)",
+                "70.6%",
+                "-1.9 points (-3.5 to -0.3)",
+                "+3.9 points (+1.6 to +6.3)",
+            ),
+            (
+                "2.2 points of people (+0.2 to +4.0) and 3.9 of new combinations (+1.6 to +6.3)",
+                "1.9 of places (-3.5 to -0.3)",
+            ),
+        ),
+        ((f"{SHORT}/mean80", f"{SHORT}/short"), "6_10_0.99", ("82.3%", "77.4%", "92.3%"), ("82.3% | 77.4% | 92.3%",)),
+        (
+            (f"{SHORT}/mean80_2s", f"{SHORT}/short_2s"),
+            "6_10_0.99",
+            ("81.9%", "84.0%", "91.5%"),
+            ("81.9% | 84.0% | 91.5%",),
+        ),
+        (
+            ("memory-0.6", BEGUN),
+            "planted",
+            ("-0.1 points (-1.9 to +1.7)", "+3.8 points (+1.7 to +6.2)", "-3.1 points (-5.3 to -1.1)"),
+            ("(-0.1, -1.9 to +1.7)", "3.8 points better (+1.7 to +6.2)", "3.1 worse (-5.3 to -1.1)"),
+        ),
+        (
+            ("memory-0.6/patterns", "memory-0.5-six-steps/patterns"),
+            "dense",
+            ("+3.6 points (+0.5 to +6.6)", "+0.6 points (-0.7 to +1.9)"),
+            ("(people +3.6, +0.5 to +6.6; what is named +0.6, -0.7 to +1.9",),
+        ),
+        (
+            ("memory-0.6/patterns", "memory-0.6/patterns"),
+            "moc-uniform:moc",
+            ("-0.7 points (-2.5 to +1.0)", "+3.8 points (+0.6 to +7.2)"),
+            ("(-0.7, -2.5 to +1.0) and better in places (+3.8, +0.6 to +7.2)",),
+        ),
+        (
+            ("memory-0.6/patterns", "memory-0.6/patterns"),
+            "moc-block:moc",
+            ("-3.4 points (-5.8 to -1.4)", "-8.0 points (-11.8 to -4.3)"),
+            ("3.4 points of people (-5.8 to -1.4) and 8.0 of places (-11.8 to -4.3)",),
+        ),
+        (
+            ("memory-0.6", "memory-0.6"),
+            "shots64_outer:shots64",
+            ("-22.0 points (-26.4 to -17.8)", "-25.4 points (-35.0 to -16.1)"),
+            ("22.0 (-26.4 to -17.8) and 25.4 (-35.0 to -16.1)",),
+        ),
     ],
 )
-def test_what_is_said_of_the_training_that_is_not_shipped(
+def test_what_is_said_of_trainings_beside_each_other(
     script: ModuleType, capsys: pytest.CaptureFixture[str], folders: tuple[str, str], case: str, cells: tuple[str, ...],
     words: tuple[str, ...],
 ) -> None:  # fmt: skip

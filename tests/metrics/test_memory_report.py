@@ -134,7 +134,7 @@ def test_a_lead_must_hold_for_people_and_places(scripts: tuple[ModuleType, Modul
     assert table.count("| **not met** |") == 1
 
 
-RESULTS = ROOT / "benchmarks" / "results" / "memory-0.5-six-steps"
+RESULTS = ROOT / "benchmarks" / "results" / "memory-0.6"
 
 
 def test_the_page_shows_the_results_that_are_kept(scripts: tuple[ModuleType, ModuleType]) -> None:
@@ -160,7 +160,7 @@ def test_patterns_with_arms_missing(scripts: tuple[ModuleType, ModuleType], tmp_
         assert lead["value"] == pytest.approx(one[f"recall_{whose}"] - other[f"recall_{whose}"])
         assert lead["low"] < lead["value"] < lead["high"]
     text = scripts[1].patterns(cases)
-    assert "| `moc:top_k=40` | 76.8% (73.8 to 79.6) | 15.2% |" in text
+    assert "| `moc:top_k=40` | 83.1% (80.4 to 85.5) | 16.0% |" in text
     assert "- k = 20: routes recall characters +31.6 points" in text
     made = scripts[1].plots(cases, tmp_path)
     assert [path.name for path in made] == ["memory_patterns.webp"]
