@@ -161,7 +161,7 @@ def test_patterns_with_arms_missing(scripts: tuple[ModuleType, ModuleType], tmp_
         assert lead["low"] < lead["value"] < lead["high"]
     text = scripts[1].patterns(cases)
     assert "| `moc:top_k=40` | 83.1% (80.4 to 85.5) | 16.0% |" in text
-    assert "- k = 20: routes recall characters +31.6 points" in text
+    assert "- k = 20: routes recall characters +24.6 points" in text
     made = scripts[1].plots(cases, tmp_path)
     assert [path.name for path in made] == ["memory_patterns.webp"]
     assert made[0].read_bytes()[8:12] == b"WEBP"
