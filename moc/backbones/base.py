@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from moc.storyboard import Storyboard
 
 ENTRY_POINTS = "moc.backbones"
+BUILT_IN = "pocket"
+"""How a story names the model in the package."""
 
 OnStep = Callable[[int, int, int], None]
 """Called after every sampling step with (shot number, step from 1, steps); shot 0 means all shots at once (joint)."""
@@ -184,16 +186,16 @@ def load_backbone(name: str) -> Backbone:
     Raises:
         InputError: no such model; names the known ones.
     """
-    if name == "pocket" or name.endswith(".safetensors"):
-        if name != "pocket" and not Path(name).is_file():
+    if name == BUILT_IN or name.endswith(".safetensors"):
+        if name != BUILT_IN and not Path(name).is_file():
             raise InputError(f"model file '{name}' does not exist.")
         from moc.backbones.pocket.backbone import PocketBackbone
 
-        return cast(Backbone, PocketBackbone() if name == "pocket" else PocketBackbone(weights=Path(name)))
+        return cast(Backbone, PocketBackbone() if name == BUILT_IN else PocketBackbone(weights=Path(name)))
     from importlib.metadata import entry_points
 
     installed = {point.name: point for point in entry_points(group=ENTRY_POINTS)}
     if name in installed:
         return cast(Backbone, installed[name].load()())
-    known = ", ".join(["pocket", *sorted(installed)])
+    known = ", ".join([BUILT_IN, *sorted(installed)])
     raise InputError(f"unknown model '{name}'; known are {known}, or a path to a .safetensors file.")

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from moc.backbones.base import BUILT_IN
 from moc.compare.arms import Arm, reference_of, strange_patterns
 from moc.compare.costs import COSTS, counted, measured
 from moc.compare.draw import Job, ListenerOf, check, draw
@@ -29,7 +30,6 @@ from moc.run import Listener
 if TYPE_CHECKING:
     import pandas as pd
 
-BUILT_IN = "pocket"  # as a story names the model in the package
 OnMeasure = Callable[[str], None]
 Takes = dict[tuple[str, int], Footage]
 Values = dict[str, float | None]

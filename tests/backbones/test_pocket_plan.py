@@ -58,6 +58,27 @@ def test_pictures_of_another_size_or_rate_are_said() -> None:
     assert not quiet.notes
 
 
+@pytest.mark.parametrize(
+    ("mode", "attention", "told"),
+    [
+        ("stream", {}, ()),
+        ("stream", {"top_k": 2, "chunk_tokens": 96}, ()),
+        ("stream", {"pattern": "dense"}, ("trained under the pattern moc, not dense",)),
+        ("joint", {}, ("all shots at once",)),
+        ("joint", {"pattern": "local"}, ("not local", "all shots at once")),
+        ("joint", {"pattern": "moc-no-causal"}, ("never saw a later shot",)),
+        ("joint", {"causal": False}, ("never saw a later shot",)),
+    ],
+)
+def test_what_training_never_showed_is_said(mode: str, attention: dict[str, Any], told: tuple[str, ...]) -> None:
+    story = story_of(2, sampling={"seed": 7, "steps": 2, "mode": mode}, attention=attention)
+    notes = make_plan(story, PocketConfig(), "pocket").notes
+    assert len(notes) == len(told)
+    assert all(words in note for words, note in zip(told, notes, strict=True))
+    own = make_plan(story.overridden({"model": "mine.safetensors"}), PocketConfig(), "mine.safetensors")
+    assert not own.notes, "nobody knows what weights of one's own have seen"
+
+
 def test_notes_on_words_name_the_shot_and_its_id() -> None:
     story = Storyboard.from_dict(
         {

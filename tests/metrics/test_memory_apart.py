@@ -76,7 +76,7 @@ def test_lengths_of_shots_of_the_weights_that_ship_in_the_docs(
         for told in known:
             assert told.replace(" points", "") in row.replace(" points (", ", ")
     for said in (
-        "(-0.2 points, -2.3 to +1.7) and places better (+5.7, +3.1 to +8.2)",
+        "(-0.2 points, -2.3 to +1.7), and places better (+5.7, +3.1 to +8.2)",
         "0.7 points less is right (-1.4 to -0.0)",
         "lose 3.1 points of people (-5.1 to -1.1), 2.3 of places (-4.3 to -0.4)",
         "and 2.8 of what is named (-3.5 to -2.1)",

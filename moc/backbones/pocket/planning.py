@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
-from moc.backbones.base import Plan, ShotPlan, ShotUnderstanding
+from moc.backbones.base import BUILT_IN, Plan, ShotPlan, ShotUnderstanding
 from moc.backbones.pocket.config import LONGEST_SHOT, PocketConfig
 from moc.backbones.pocket.cost import Amount, amount_of, memory_bytes, pass_flops
 from moc.config import MoCConfig
@@ -222,7 +222,7 @@ def make_plan(story: Storyboard, size: PocketConfig, name: str) -> Plan:
 
 
 def _notes(story: Storyboard, size: PocketConfig, plans: list[ShotPlan]) -> list[str]:
-    notes = []
+    notes = _untrained(story) if story.model == BUILT_IN else []
     video = story.video
     if (video.width or size.picture_width, video.height or size.picture_height) != (
         size.picture_width, size.picture_height,
@@ -239,13 +239,29 @@ def _notes(story: Storyboard, size: PocketConfig, plans: list[ShotPlan]) -> list
         if abs(plan.seconds - shot.duration) > 1e-6:
             notes.append(
                 f"shot {shot.number} ({shot.id}): {shot.duration:g} s becomes {plan.seconds:g} s "
-                f"({plan.latent_frames} latent frames of {size.patch_frames / size.fps:g} s)."
+                f"({plan.latent_frames} latent frame{'s' * (plan.latent_frames > 1)} of "
+                f"{size.patch_frames / size.fps:g} s)."
             )
         if plan.latent_frames > LONGEST_SHOT:
             notes.append(
                 f"shot {shot.number} ({shot.id}) is longer than the {LONGEST_SHOT * size.patch_frames / size.fps:g} s "
                 "the built-in model was trained on and is drawn in pieces that continue each other."
             )
+    return notes
+
+
+def _untrained(story: Storyboard) -> list[str]:
+    """What the story asks of the built-in model that its training never showed."""
+    config = attention_of(story)
+    if not config.causal or config.pattern == "moc-no-causal":
+        return ["the built-in model never saw a later shot in training, and hardly draws anything that looks ahead."]
+    notes = []
+    if config.pattern != "moc":
+        notes.append(f"the built-in model was trained under the pattern moc, not {config.pattern}, and may draw worse.")
+    if story.sampling.mode == "joint":
+        notes.append(
+            "all shots at once (mode: joint), the built-in model keeps looks less well than shot after shot (stream)."
+        )
     return notes
 
 
