@@ -84,7 +84,9 @@ def _pocket(layout: TokenLayout) -> Whole:
     size, trained = PocketConfig(), False
     with suppress(InputError):  # weights of another version: a step takes the same time with random ones
         shipped = files.read_config(files.SHIPPED)
-        trained = replace(shipped, **{name: getattr(size, name) for name in OF_SAMPLING}) == size
+        own = {name: getattr(size, name) for name in OF_SAMPLING}
+        if replace(shipped, **own, skip=size.skip) == size:
+            size, trained = shipped, True
     segments = [layout.global_text, *(shot.text + shot.video for shot in layout.shots)]
 
     def build(device: torch.device, dtype: torch.dtype) -> Built:

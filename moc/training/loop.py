@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from moc import drops, routing
-from moc.backbones.pocket.config import OF_SAMPLING
+from moc.backbones.pocket.config import OF_SAMPLING, PocketConfig
 from moc.backbones.pocket.model import Block, PocketDiT
 from moc.backbones.pocket.weights import SHIPPED, load_model
 from moc.training import checkpoint
@@ -35,6 +35,12 @@ LOG_COLUMNS = (
     "seconds", "memory_gib",
 )  # fmt: skip
 SPARE = 0.98  # share of the time left that steps are fitted into; the rest is for saving
+
+
+def sizes_apart(old: PocketConfig, new: PocketConfig) -> str:
+    """Settings of two networks that differ, as `name: 1 instead of 2`, those of the first one first."""
+    pairs = ((name, value, new.to_dict()[name]) for name, value in old.to_dict().items())
+    return ", ".join(f"{name}: {a} instead of {b}" for name, a, b in pairs if a != b)
 
 
 class Network(nn.Module):
@@ -109,8 +115,10 @@ class Trainer:
             start = load_model(SHIPPED if config.init == "shipped" else Path(config.init), "cpu")
             new = self.model_config  # how it is sampled is no size and may change
             sampled = {name: getattr(new, name) for name in OF_SAMPLING}
-            if replace(start.config, **sampled, skip=start.config.skip or new.skip) != new:
-                raise ValueError(f"init: the model in {config.init} has other sizes than the one to train")
+            if (old := replace(start.config, **sampled, skip=start.config.skip or new.skip)) != new:
+                raise ValueError(
+                    f"init: the model in {config.init} has other sizes than the one to train: {sizes_apart(old, new)}"
+                )
             # a skip that is new begins closed: the network does what it did
             self.model.load_state_dict(self.model.state_dict() | start.state_dict())
         self.model.to(device)

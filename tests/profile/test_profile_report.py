@@ -227,11 +227,11 @@ def test_a_step_of_the_built_in_model() -> None:
 
 
 def test_rest_of_the_pocket_model_by_hand() -> None:
-    from moc.backbones.pocket.config import PocketConfig
     from moc.backbones.pocket.cost import block_flops_per_token, patch_flops_per_token
+    from moc.backbones.pocket.weights import SHIPPED, read_config
 
     settings = make_settings(base_settings(None, "pocket", None))
-    layout, size = settings.layout(2), PocketConfig()
+    layout, size = settings.layout(2), read_config(SHIPPED)
     video = sum(shot.video for shot in layout.shots)
     linear = layout.length * block_flops_per_token(size) + video * patch_flops_per_token(size)
     # text rows go through the output MLP as well, and the timestep has a few layers of its own
